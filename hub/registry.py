@@ -1,0 +1,176 @@
+"""The registry process: judges statements in one order, and records each in registry and ledger in one commit.
+
+A statement that is refused goes to the ledger alone, with its reason. An accepted one takes effect `grace` after it was
+recorded, so that every router has read it before it decides at or after that moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from hub.clock import Clock
+from hub.core import jws, record, statements, strict
+from hub.core.agreement import Version
+from hub.core.errors import Refusal
+from hub.core.ids import uuid7
+from hub.core.process import digest_of
+from hub.core.registry import Registry
+from hub.follow import REGISTRY, Follower
+from hub.log import Claim, Log, Record, Shard, Stored
+from schemas.statement import AgencyEnroll, HubFound, RegistryEvent
+
+REQUESTS = "comity.requests"
+LEDGER = "comity.ledger"
+HUB_KID = f"{statements.HUB}/1"
+OPERATOR_KID = f"{statements.OPERATOR}/1"
+SHARD = Shard("registry", topics=(REQUESTS,))
+FAR = 253_402_300_799_000  # 9999-12-31: the hub's own keys end by replacement, not by a date
+
+
+class RegistryProcess:
+    """One at a time, by claim. `step` judges one batch of requests; `run` does so for ever."""
+
+    def __init__(
+        self,
+        log: Log,
+        hub_key: Ed25519PrivateKey,
+        clock: Clock,
+        *,
+        grace_ms: int = 5_000,
+        gate: AbstractAsyncContextManager[Any] | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._log, self._hub_key, self._clock, self._grace, self._random = log, hub_key, clock, grace_ms, random
+        self._gate: AbstractAsyncContextManager[Any] = gate or nullcontext()
+        self._claim: Claim | None = None
+        self._follower = Follower(log)
+
+    @property
+    def registry(self) -> Registry:
+        return self._follower.registry
+
+    async def open(self) -> None:
+        """Take the claim, and only then read the registry to its end: nobody else can add to it any more."""
+        self._claim = await self._log.claim(SHARD)
+        self._follower = Follower(self._log)
+        await self._follower.catch_up()
+        for agency in self.registry.agencies:
+            await self._log.create(*_topics(agency))
+
+    async def found(self, origin: str, operator_key: Ed25519PrivateKey) -> bool:
+        """Record `hub.found` as event 0 of an empty registry; False when it is there already.
+
+        A crash before the commit leaves the registry empty, and the next start founds it.
+        """
+        if self._claim is None:
+            await self.open()
+        if self.registry.position:
+            return False
+        now = self._clock()
+        keys = {HUB_KID: self._hub_key, OPERATOR_KID: operator_key}
+        claims = [
+            {"kid": kid, "alg": "Ed25519", "x": strict.b64(key.public_key().public_bytes_raw()), "not_before": 0, "not_after": FAR}
+            for kid, key in keys.items()
+        ]
+        payload = {
+            "statement": "hub.found", "id": uuid7(now, self._random(10)), "iat": now // 1000,
+            "origin": origin, "hub": claims[0], "operator": claims[1],
+        }  # fmt: skip
+        document = jws.sign_general(strict.dumps(payload), list(keys.items()), statements.TYP)
+        await self._record([], [strict.dumps(document)])
+        return True
+
+    async def step(self, wait: float = 0.0) -> int:
+        """Judge and commit one batch of requests, and record agreements that have lapsed; how many statements."""
+        try:
+            if self._claim is None:
+                await self.open()
+            assert self._claim is not None
+            batch = await self._claim.batch(100, wait)
+            lapses = list(self._lapses())
+            if batch or lapses:
+                await self._record(batch, [*(stored.record.value for stored in batch), *lapses])
+            return len(batch) + len(lapses)
+        except BaseException:
+            self._claim = None
+            raise
+
+    async def run(self) -> None:
+        while True:
+            await self.step(wait=1.0)
+
+    async def close(self) -> None:
+        if self._claim is not None:
+            await self._claim.release()
+            self._claim = None
+
+    async def _record(self, batch: Sequence[Stored], documents: Sequence[bytes]) -> None:
+        """One transaction for the batch: registry events and ledger entries, dated inside the gate."""
+        assert self._claim is not None
+        async with self._gate:
+            # Later than any decision already dated: one at this very moment has not seen what is recorded now.
+            recorded = max(self._clock(), self.registry.recorded) + 1
+            self._clock.raise_floor(recorded)
+            outputs: list[tuple[str, Record]] = []
+            for document in documents:
+                outputs += await self._judge(document, recorded)
+            await self._claim.commit(batch, outputs, {})
+
+    async def _judge(self, document: bytes, recorded: int) -> list[tuple[str, Record]]:
+        """The records that one statement leads to. Later statements of the batch are judged with it in place."""
+        seen = self.registry.position
+        try:
+            statement = self.registry.judge(document, recorded)
+        except Refusal as refusal:
+            text = document.decode("utf-8", errors="replace")
+            sealed = {"raw": text, "reason": refusal.code, "detail": refusal.detail}
+            return [(LEDGER, self._entry(_digest(document), "refused", seen, recorded, sealed))]
+        effective = recorded if isinstance(statement, HubFound) else recorded + self._grace
+        signed = strict.loads(document, max_bytes=statements.MAX_BYTES)
+        event = RegistryEvent(position=seen, recorded=recorded, effective=effective, statement=signed)
+        self.registry.apply(event)
+        if isinstance(statement, AgencyEnroll):
+            await self._log.create(*_topics(statement.agency.id))
+        sealed = {"statement": signed, "position": seen, "effective": effective}
+        return [
+            (REGISTRY, Record(strict.dumps(event.model_dump()))),
+            (LEDGER, self._entry(_digest(document), "accepted", seen, recorded, sealed)),
+        ]
+
+    def _entry(self, digest: bytes, outcome: str, seen: int, at: int, sealed: dict[str, Any]) -> Record:
+        slots = record.slots(self.registry.view(seen).enrolled())
+        tree = record.DeliveryTree(self._random(32), digest, [], slots)
+        value = record.entry(
+            kind="registry", digest=digest, outcome=outcome, registry=seen, at=at, tree=tree, sealed=sealed
+        )
+        return Record(value)
+
+    def _lapses(self) -> Iterator[bytes]:
+        now = self._clock()
+        for version in self.registry.lapsing(now):
+            yield self._lapse(version, now)
+
+    def _lapse(self, version: Version, now: int) -> bytes:
+        payload = {
+            "statement": "agreement.lapse", "id": uuid7(now, self._random(10)), "iat": now // 1000,
+            "agreement": version.agreement.id, "version": version.agreement.version,
+        }  # fmt: skip
+        document = jws.sign_general(strict.dumps(payload), [(HUB_KID, self._hub_key)], statements.TYP)
+        return strict.dumps(document)
+
+
+def _digest(document: bytes) -> bytes:
+    """The digest of a statement is over its payload bytes; of something unreadable, over all of it."""
+    try:
+        return jws.read_general(document, statements.TYP, max_bytes=statements.MAX_BYTES).digest
+    except Refusal:
+        return digest_of(document)
+
+
+def _topics(agency: str) -> tuple[str, str]:
+    return f"comity.notices.{agency}", f"comity.deliveries.{agency}"

@@ -1,0 +1,234 @@
+"""The router: takes a shard's messages, judges each by `process`, and writes in one commit the deliveries, the ledger entry
+that explains them, and its own progress.
+
+A crash anywhere before the commit leaves nothing behind and the batch is judged again; after it, nothing is judged twice.
+Any error discards the claim: whoever takes the shard next starts from what was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hub.clock import Clock
+from hub.core import envelope, record, strict
+from hub.core.decision import Received, Seen
+from hub.core.errors import Refusal
+from hub.core.process import Accepted, Duplicate, Outcome, Refused, Stored, process
+from hub.core.registry import View
+from hub.follow import Follower
+from hub.log import Claim, Log, Record, Shard
+from hub.log import Stored as Message
+from hub.memory import Memory
+
+NOTICES = "comity.notices."
+DELIVERIES = "comity.deliveries."
+LEDGER = "comity.ledger"
+REFUSED_HEADER = "comity-refused"
+READ_TYPE = "application/vnd.comity.read+json"
+ACK_MEMORY = 8 * 86_400  # seconds an acknowledgement's jti is remembered
+
+
+@dataclass
+class Plan:
+    """What one batch will write: outputs in order; the memory holds the state changes."""
+
+    at: int
+    view: View
+    memory: Memory
+    random: Callable[[int], bytes]
+    verify: Callable[[bytes, bytes, bytes], bool] = envelope.verify
+    outputs: list[tuple[str, Record]] = field(default_factory=list)
+
+    def add(self, message: Message) -> None:
+        """Judge one message and plan what it leads to."""
+        owner = message.topic.removeprefix(NOTICES)
+        if message.record.headers.get("content-type") == READ_TYPE:
+            return self._read(message, owner)
+        outcome = process(
+            message.record.value, owner=owner, at=self.at, view=self.view, seen=self.memory.seen, verify=self.verify
+        )
+        said = message.record.headers.get(REFUSED_HEADER)
+        by = "router"
+        if said is not None and not isinstance(outcome, Duplicate):
+            outcome, by = _refused_at_the_door(outcome, said), "api"
+        match outcome:
+            case Accepted():
+                self._accept(message, outcome)
+            case Refused():
+                self._refuse(message, owner, outcome, by)
+            case Stored():
+                self._store(message, owner, outcome)
+            case Duplicate():
+                pass  # its answer is on record
+
+    def _accept(self, message: Message, outcome: Accepted) -> None:
+        notice, grants = outcome.notice, outcome.decision.grants
+        deliveries = [
+            record.Delivery(
+                recipient=grant.recipient,
+                sender=notice.iss,
+                agreement=grant.agreement,
+                version=grant.version,
+                clause=grant.clause,
+                withheld=grant.withheld,
+                number=self.memory.next_number(notice.iss, grant.recipient),
+                reason=grant.reason,
+            )
+            for grant in grants
+        ]
+        tree = self._ledger(
+            "notice", outcome.digest, "accepted", deliveries,
+            {"sender": notice.iss, "jti": notice.jti, "type": notice.type, "kid": outcome.envelope.kid,
+             "by": "router", "source": _source(message)},
+        )  # fmt: skip
+        for delivery in deliveries:
+            value = envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
+            headers = _delivery_headers(message, outcome, delivery, self.at, tree)
+            self.outputs.append((DELIVERIES + delivery.recipient, Record(value, notice.subject, headers)))
+        received = tuple(Received(d.recipient, d.agreement, d.version, d.clause) for d in deliveries)
+        self.memory.remember(notice.iss, notice.jti, Seen(outcome.digest, notice.exp, received))
+
+    def _refuse(self, message: Message, owner: str, outcome: Refused, by: str) -> None:
+        if self.memory.refused(outcome.digest) == outcome.reason:
+            return  # on record already; writing it again would let anyone grow the ledger at will
+        sealed = {"sender": owner, "reason": outcome.reason, "detail": outcome.detail, "by": by, "source": _source(message)}
+        sealed |= {k: v for k, v in (("jti", outcome.jti), ("type", outcome.type), ("kid", outcome.kid)) if v is not None}
+        self._ledger("notice", outcome.digest, "refused", [], sealed)
+        self.memory.remember_refusal(outcome.digest, outcome.reason, self.at)
+
+    def _store(self, message: Message, owner: str, outcome: Stored) -> None:
+        ack = outcome.acknowledgement
+        stored = [entry.model_dump() for entry in ack.stored]
+        sealed = {"sender": owner, "jti": ack.jti, "kid": outcome.kid, "stored": stored, "source": _source(message)}
+        self._ledger("ack", outcome.digest, "accepted", [], sealed)
+        self.memory.remember(owner, ack.jti, Seen(outcome.digest, self.at // 1000 + ACK_MEMORY))
+
+    def _read(self, message: Message, owner: str) -> None:
+        """An auditor's reading, written down by the API that served it."""
+        digest = envelope.sha256(message.record.value)
+        try:
+            what: Any = strict.loads(message.record.value, max_bytes=4096)
+        except Refusal:
+            what = None
+        sealed = {"sender": owner, "read": what, "source": _source(message)}
+        self._ledger("read", digest, "accepted", [], sealed)
+
+    def _ledger(
+        self, kind: str, digest: bytes, outcome: str, deliveries: Sequence[record.Delivery], sealed: dict[str, Any]
+    ) -> record.DeliveryTree:
+        """Plan the ledger entry; its delivery tree says which salt goes with which delivery."""
+        seed = self.random(32)
+        tree = record.DeliveryTree(seed, digest, deliveries, record.slots(self.view.enrolled()))
+        value = record.entry(
+            kind=kind, digest=digest, outcome=outcome, registry=self.view.position, at=self.at, tree=tree, sealed=sealed
+        )
+        self.outputs.append((LEDGER, Record(value)))
+        return tree
+
+
+def _refused_at_the_door(outcome: Outcome, said: str) -> Refused:
+    """The API told the publisher no; so nothing may be delivered, even if the same bytes would pass now."""
+    if isinstance(outcome, Refused):
+        return outcome
+    reason = said if said.replace("-", "").isalnum() and said.isascii() and len(said) <= 40 else "refused"
+    return Refused(outcome.digest, reason, "refused by the API before it was acknowledged")
+
+
+def _source(message: Message) -> dict[str, Any]:
+    return {"topic": message.topic, "partition": message.partition, "offset": message.offset}
+
+
+def _delivery_headers(
+    message: Message, outcome: Accepted, delivery: record.Delivery, at: int, tree: record.DeliveryTree
+) -> dict[str, str]:
+    """CloudEvents 1.0 Kafka binding, binary mode; hints for the reader, only the signed bytes are believed."""
+    notice = outcome.notice
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": notice.jti,
+        "ce_source": f"/agencies/{notice.iss}",
+        "ce_type": f"comity.notice.{notice.type}",
+        "ce_time": datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "ce_subject": notice.subject,
+        "content-type": "application/sd-jwt",
+        "ce_number": str(delivery.number),
+        "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
+        "ce_withheld": ",".join(delivery.withheld),
+        "ce_reason": delivery.reason,
+        "ce_salt": strict.b64(tree.salt(delivery.recipient)),
+    }
+    if trace := message.record.headers.get("traceparent"):
+        headers["traceparent"] = trace
+    return headers
+
+
+class Router:
+    """One shard's owner. `step` handles one batch; `run` does so for ever."""
+
+    def __init__(
+        self,
+        log: Log,
+        shard: Shard,
+        clock: Clock,
+        *,
+        gate: AbstractAsyncContextManager[Any] | None = None,
+        limit: int = 500,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._log, self._shard, self._clock, self._random, self._limit = log, shard, clock, random, limit
+        self._gate: AbstractAsyncContextManager[Any] = gate or nullcontext()
+        self._follower = Follower(log)
+        self._claim: Claim | None = None
+        self._memory = Memory({})
+
+    async def open(self) -> None:
+        """Take the shard: fences whoever had it, then restores what they committed."""
+        self._claim = await self._log.claim(self._shard)
+        self._memory = Memory(self._claim.state)
+
+    async def step(self, wait: float = 0.0) -> int:
+        """Judge and commit one batch; the number of messages handled. After any error the claim is taken anew."""
+        try:
+            if self._claim is None:
+                await self.open()
+            assert self._claim is not None
+            return await self._handle(self._claim, await self._claim.batch(self._limit, wait))
+        except BaseException:
+            self._claim = None
+            raise
+
+    async def _handle(self, claim: Claim, batch: Sequence[Message]) -> int:
+        if not batch:
+            return 0
+        # Time first, then the registry to its end: a decision at or after an event's effective moment has seen the event.
+        # Where one process does all, the gate also keeps a registry event from being dated between the two.
+        async with self._gate:
+            at = max(self._clock(), self._memory.at)
+            await self._follower.catch_up()
+            plan = await asyncio.to_thread(self._judge, batch, at)
+            await claim.commit(batch, plan.outputs, self._memory.changes)
+            self._memory.committed()
+        return len(batch)
+
+    def _judge(self, batch: Sequence[Message], at: int) -> Plan:
+        plan = Plan(at, self._follower.registry.view(), self._memory, self._random)
+        self._memory.at = at
+        for message in batch:
+            plan.add(message)
+        self._memory.forget(at)
+        return plan
+
+    async def run(self) -> None:
+        while True:
+            await self.step(wait=1.0)
+
+    async def close(self) -> None:
+        if self._claim is not None:
+            await self._claim.release()
+            self._claim = None
