@@ -92,9 +92,7 @@ def add_signature(doc: dict[str, Any], kid: str, key: Ed25519PrivateKey) -> dict
     try:
         typ = str(strict.loads(unb64(doc["signatures"][0]["protected"]))["typ"])
     except (KeyError, IndexError, TypeError):
-        raise Refusal(
-            "malformed", "the document has no signature to take the typ from: begin with sign_general"
-        ) from None
+        raise Refusal("malformed", "there is no signature to take the typ from: begin with sign_general") from None
     read_general(doc, typ)
     return {**doc, "signatures": [*doc["signatures"], _signature(doc["payload"], typ, kid, key)]}
 
