@@ -89,7 +89,7 @@ class Tree:
         return path[::-1]
 
     def consistency(self, old: int, new: int | None = None) -> list[bytes]:
-        """PROOF(old, D[new]): that the tree of `new` leaves begins with the tree of `old`; empty for 0 and for equals."""
+        """PROOF(old, D[new]): that the tree of `new` leaves begins with that of `old`; empty for 0 and for equals."""
         new = self._checked(new)
         if not 0 <= old <= new:
             raise ValueError(f"a tree of {new} cannot be consistent with a larger one of {old}")
