@@ -91,7 +91,7 @@ class Checkpoint:
         """The text that is signed. Raises VerificationFailed for values that do not read back."""
         text = "\n".join([self.origin, str(self.size), _b64(self.root), *self.extensions]) + "\n"
         if self.parse(text) != self:
-            raise VerificationFailed("an extension holds a line break")
+            raise VerificationFailed("the origin or an extension holds a line break")
         return text
 
     @classmethod
@@ -138,9 +138,8 @@ def open_note(note: bytes, *verifiers: Verifier) -> tuple[str, list[str]]:
             raise VerificationFailed(f"the signature of {name} does not hold")
         verified.append(name)
     if not verified:
-        raise VerificationFailed(
-            f"the note is not signed by {' or '.join(v.vkey() for v in verifiers) or 'a known key'}"
-        )
+        wanted = " or ".join(verifier.vkey() for verifier in verifiers) or "any known key"
+        raise VerificationFailed(f"the note is not signed by {wanted}")
     return text, list(dict.fromkeys(verified))
 
 
@@ -188,7 +187,7 @@ def _read_signature(line: str) -> tuple[str, bytes, bytes]:
 
 
 def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and name.split() == [name] and name.isprintable()
+    return bool(name) and "+" not in name and name.split() == [name]
 
 
 def _is_text(text: str) -> bool:
