@@ -144,9 +144,10 @@ class RegistryProcess:
 
     def _entry(self, digest: bytes, outcome: str, seen: int, at: int, sealed: dict[str, Any]) -> Record:
         slots = record.slots(self.registry.view(seen).enrolled())
-        tree = record.DeliveryTree(self._random(32), digest, [], slots)
+        seed = self._random(32)
+        tree = record.DeliveryTree(seed, digest, [], slots)
         value = record.entry(
-            kind="registry", digest=digest, outcome=outcome, registry=seen, at=at, tree=tree, sealed=sealed
+            kind="registry", digest=digest, outcome=outcome, registry=seen, at=at, seed=seed, tree=tree, sealed=sealed
         )
         return Record(value)
 

@@ -8,6 +8,7 @@ Any error discards the claim: whoever takes the shard next starts from what was 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -82,14 +83,14 @@ class Plan:
             )
             for grant in grants
         ]
-        tree = self._ledger(
+        seed = self._ledger(
             "notice", outcome.digest, "accepted", deliveries,
             {"sender": notice.iss, "jti": notice.jti, "type": notice.type, "kid": outcome.envelope.kid,
              "by": "router", "source": _source(message)},
         )  # fmt: skip
         for delivery in deliveries:
             value = envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
-            headers = _delivery_headers(message, outcome, delivery, self.at, tree)
+            headers = _delivery_headers(message, outcome, delivery, self.at, seed)
             self.outputs.append((DELIVERIES + delivery.recipient, Record(value, notice.subject, headers)))
         received = tuple(Received(d.recipient, d.agreement, d.version, d.clause) for d in deliveries)
         self.memory.remember(notice.iss, notice.jti, Seen(outcome.digest, notice.exp, received))
@@ -111,7 +112,7 @@ class Plan:
 
     def _read(self, message: Message, owner: str) -> None:
         """An auditor's reading, written down by the API that served it."""
-        digest = envelope.sha256(message.record.value)
+        digest = hashlib.sha256(message.record.value).digest()
         try:
             what: Any = strict.loads(message.record.value, max_bytes=4096)
         except Refusal:
@@ -121,15 +122,16 @@ class Plan:
 
     def _ledger(
         self, kind: str, digest: bytes, outcome: str, deliveries: Sequence[record.Delivery], sealed: dict[str, Any]
-    ) -> record.DeliveryTree:
-        """Plan the ledger entry; its delivery tree says which salt goes with which delivery."""
+    ) -> bytes:
+        """Plan the ledger entry; returns its seed, which says which salt goes with which delivery."""
         seed = self.random(32)
         tree = record.DeliveryTree(seed, digest, deliveries, record.slots(self.view.enrolled()))
         value = record.entry(
-            kind=kind, digest=digest, outcome=outcome, registry=self.view.position, at=self.at, tree=tree, sealed=sealed
-        )
+            kind=kind, digest=digest, outcome=outcome, registry=self.view.position, at=self.at,
+            seed=seed, tree=tree, sealed=sealed,
+        )  # fmt: skip
         self.outputs.append((LEDGER, Record(value)))
-        return tree
+        return seed
 
 
 def _refused_at_the_door(outcome: Outcome, said: str) -> Refused:
@@ -145,7 +147,7 @@ def _source(message: Message) -> dict[str, Any]:
 
 
 def _delivery_headers(
-    message: Message, outcome: Accepted, delivery: record.Delivery, at: int, tree: record.DeliveryTree
+    message: Message, outcome: Accepted, delivery: record.Delivery, at: int, seed: bytes
 ) -> dict[str, str]:
     """CloudEvents 1.0 Kafka binding, binary mode; hints for the reader, only the signed bytes are believed."""
     notice = outcome.notice
@@ -161,7 +163,7 @@ def _delivery_headers(
         "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
         "ce_withheld": ",".join(delivery.withheld),
         "ce_reason": delivery.reason,
-        "ce_salt": strict.b64(tree.salt(delivery.recipient)),
+        "ce_salt": strict.b64(record.salt(seed, delivery.recipient)),
     }
     if trace := message.record.headers.get("traceparent"):
         headers["traceparent"] = trace
