@@ -195,26 +195,6 @@ def entry(
     tree: DeliveryTree,
     sealed: Mapping[str, Any],
 ) -> bytes:
-    """A whole record: the sealed part with its seed (and, of a notice, the deliveries of `tree`), under its leaf."""
-    listed = {"deliveries": tree.sealed()} if kind == "notice" else {}
-    line = strict.dumps({**sealed, **listed, "seed": b64(seed)})
-    leaf = build_leaf(
-        kind=kind, digest=digest, outcome=outcome, registry=registry, at=at, sealed=line, deliveries=tree.root
-    )
-    return encode(leaf, line)
-
-
-def entry(
-    *,
-    kind: str,
-    digest: bytes,
-    outcome: str,
-    registry: int,
-    at: int,
-    seed: bytes,
-    tree: DeliveryTree,
-    sealed: Mapping[str, Any],
-) -> bytes:
     """A whole record: the leaf (see build_leaf) and the sealed part, with the seed and a notice's deliveries added."""
     deliveries = {"deliveries": tree.sealed()} if kind == "notice" else {}
     line = strict.dumps({**sealed, "seed": b64(seed), **deliveries})
