@@ -184,26 +184,6 @@ def build_leaf(
     )
 
 
-def entry(
-    *,
-    kind: str,
-    digest: bytes,
-    outcome: str,
-    registry: int,
-    at: int,
-    seed: bytes,
-    tree: DeliveryTree,
-    sealed: Mapping[str, Any],
-) -> bytes:
-    """A whole record: the leaf (see build_leaf) and the sealed part, with the seed and a notice's deliveries added."""
-    deliveries = {"deliveries": tree.sealed()} if kind == "notice" else {}
-    line = strict.dumps({**sealed, "seed": b64(seed), **deliveries})
-    leaf = build_leaf(
-        kind=kind, digest=digest, outcome=outcome, registry=registry, at=at, sealed=line, deliveries=tree.root
-    )
-    return encode(leaf, line)
-
-
 def encode(leaf: bytes, sealed: bytes | None) -> bytes:
     """The value of a record in the topic comity.ledger."""
     return leaf if sealed is None else leaf + b"\n" + sealed
