@@ -135,7 +135,7 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, path: Sequence[byt
     """
     if not 0 <= index < size:
         raise VerificationFailed(f"leaf {index} cannot be in a tree of {size}")
-    _check_path(path)
+    _check_hashes(leaf_hash, root, *path)
     position, last, computed = index, size - 1, leaf_hash
     for sibling in path:
         if not last:
@@ -157,7 +157,7 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
     """RFC 9162 §2.1.4.2: that the new tree begins with the old one. Raises VerificationFailed."""
     if not 0 <= old_size <= new_size:
         raise VerificationFailed(f"a tree of {new_size} cannot grow out of one of {old_size}")
-    _check_path(path)
+    _check_hashes(old_root, new_root, *path)
     if old_size == 0 or old_size == new_size:
         expected = EMPTY_ROOT if old_size == 0 else new_root
         if path or old_root != expected or (new_size == 0 and new_root != EMPTY_ROOT):
@@ -186,8 +186,8 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
         raise VerificationFailed(f"the tree of {new_size} leaves does not begin with the tree of {old_size}")
 
 
-def _check_path(path: Sequence[bytes]) -> None:
-    if any(len(sibling) != HASH_BYTES for sibling in path):
+def _check_hashes(*hashes: bytes) -> None:
+    if any(len(hashed) != HASH_BYTES for hashed in hashes):
         raise VerificationFailed(f"a proof consists of hashes of {HASH_BYTES} bytes")
 
 
