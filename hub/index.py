@@ -18,9 +18,7 @@ from pathlib import Path
 import structlog
 
 from hub import rows
-from hub.core import envelope
 from hub.core.checkpoint import Checkpoint
-from hub.core.decision import Received, Seen
 from hub.core.errors import VerificationFailed
 from hub.core.merkle import Tree
 from hub.core.registry import Registry
@@ -229,23 +227,6 @@ class Index:
         if row is None or row.outcome == REFUSED or row.accepted_at is None:
             return None
         return row.digest, row.accepted_at
-
-    def seen(self, iss: str, jti: str) -> Seen | None:
-        """That name's digest, for telling a duplicate from an equivocation; who received it is `original`'s to say."""
-        row = self._projection.notice(iss, jti)
-        return None if row is None or row.outcome == REFUSED else Seen(row.digest, 0)
-
-    async def original(self, iss: str, jti: str) -> Seen | None:
-        """An accepted notice as a recall of it needs it: until when it holds, and who received it."""
-        found = await self.notice(iss, jti)
-        raw = await self.message(found) if found and found.status == "accepted" else None
-        if found is None or raw is None or found.entry is None or found.entry.sealed is None:
-            return None
-        received = tuple(
-            Received(had["recipient"], had["agreement"], had["version"], had["clause"])
-            for had in found.entry.sealed["deliveries"]
-        )
-        return Seen(found.digest, int(envelope.split(raw).payload["exp"]), received)
 
     async def notice(self, iss: str, jti: str) -> NoticeStatus | None:
         """What became of the notice that `iss` posted under `jti`."""
