@@ -1,0 +1,163 @@
+"""Taking in what agencies signed: judged first, then durable in their topic, then answered.
+
+The same bytes always get the same answer, also while the first copy is still on its way to disk, and after a restart.
+What is promised to a publisher is only ever promised after the append returned.
+
+A crash between append and answer leaves a notice in the topic that nobody was told about; the publisher sends it
+again and finds it there. Two copies in the topic do no harm: the router takes the second for a duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hub.api.problems import Problem
+from hub.core.decision import Seen
+from hub.core.process import Accepted, Duplicate, Refused, Stored, process
+from hub.index import Index
+from hub.log import Log, Record, Unavailable
+
+NOTICE_TYPE = "application/sd-jwt"
+ACK_TYPE = "application/jwt"
+REFUSED_HEADER = "comity-refused"
+ACK_SECONDS = 8 * 86_400
+REMEMBERED_REFUSALS = 20_000
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message that is durable: its jti, its digest (32 bytes), and when the hub took it (ms)."""
+
+    jti: str
+    digest: bytes
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """A message of this process's lifetime; `taken` is done when it is durable."""
+
+    seen: Seen
+    taken: asyncio.Future[Taken]
+
+
+class Intake:
+    """One for the hub, in one event loop. At most `max_pending` messages wait for the router; more are turned away."""
+
+    def __init__(self, *, log: Log, index: Index, clock: Callable[[], int], max_pending: int) -> None:
+        self._log, self._index, self._clock, self._max_pending = log, index, clock, max_pending
+        self._recent: OrderedDict[tuple[str, str], _Recent] = OrderedDict()
+        self._refused: OrderedDict[bytes, str] = OrderedDict()
+        self._unjudged: deque[tuple[str, str]] = deque()  # in the order they were taken
+        self._complete: set[str] = set()  # agencies whose messages from before this process are indexed
+
+    async def take(self, raw: bytes, owner: str, *, traceparent: str | None = None) -> Taken:
+        """Judge the message of `owner` and make it durable; Problem with the reason code when it is refused.
+
+        A refused one is written down too, marked so that the router records the refusal and delivers nothing.
+        """
+        if len(self._unjudged) >= self._max_pending and await self._backlog() >= self._max_pending:
+            raise Problem("busy", "more messages wait than the hub takes; send the same bytes again", retry_after=1)
+        if owner not in self._complete:
+            await self._index.catch_up(owner)
+            self._complete.add(owner)
+        asked: list[str] = []
+
+        def seen(iss: str, jti: str) -> Seen | None:
+            asked.append(jti)
+            return self.seen(iss, jti)
+
+        at = self._clock()
+        match process(raw, owner=owner, at=at, view=self._index.registry.view(), seen=seen):
+            case Accepted(notice=notice, digest=digest):
+                headers = {
+                    "ce_specversion": "1.0",
+                    "ce_id": notice.jti,
+                    "ce_source": f"/agencies/{owner}",
+                    "ce_type": f"comity.notice.{notice.type}",
+                    "ce_time": rfc3339(at),  # the index keeps it: the receipt must be the same after a restart
+                    "ce_subject": notice.subject,
+                    "content-type": NOTICE_TYPE,
+                }
+                if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+                    headers["traceparent"] = traceparent
+                record = Record(raw, notice.subject, headers)
+                return await self._append(owner, record, Taken(notice.jti, digest, at), notice.exp)
+            case Stored(digest=digest, acknowledgement=ack):
+                record = Record(raw, None, {"content-type": ACK_TYPE, "ce_id": ack.jti, "ce_time": rfc3339(at)})
+                return await self._append(owner, record, Taken(ack.jti, digest, at), at // 1000 + ACK_SECONDS)
+            case Duplicate(digest=digest):
+                return await self._again(owner, asked[0], digest, at)
+            case Refused() as refused:
+                await self._record_refusal(raw, owner, refused)
+                raise Problem(refused.reason, refused.detail)
+
+    def seen(self, agency: str, jti: str) -> Seen | None:
+        """What the hub has taken under this jti, durable or on its way."""
+        recent = self._recent.get((agency, jti))
+        if recent is not None:
+            return recent.seen
+        earlier = self._index.accepted(agency, jti)
+        return Seen(earlier[0], 0) if earlier else None
+
+    async def _append(self, owner: str, record: Record, taken: Taken, exp: int) -> Taken:
+        """Durable when this returns. Concurrent copies of the same bytes wait for this one."""
+        done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+        name = (owner, taken.jti)
+        self._recent[name] = _Recent(Seen(taken.digest, exp), done)
+        self._unjudged.append(name)
+        try:
+            await self._log.append(f"comity.notices.{owner}", record)
+        except BaseException as error:
+            # Durable or not is unknown. Forgotten here, so that a repeat is appended again; the router keeps one.
+            del self._recent[name]
+            done.set_exception(error if isinstance(error, Exception) else Unavailable("the append was given up"))
+            done.exception()  # retrieved: perhaps nobody else waits
+            raise
+        done.set_result(taken)
+        # Older than max_pending newer ones: routed and indexed long since.
+        while len(self._recent) > 2 * self._max_pending:
+            self._recent.popitem(last=False)
+        return taken
+
+    async def _again(self, owner: str, jti: str, digest: bytes, at: int) -> Taken:
+        """The answer that the same bytes got before."""
+        recent = self._recent.get((owner, jti))
+        if recent is not None:
+            return await asyncio.shield(recent.taken)
+        earlier = self._index.accepted(owner, jti)
+        return Taken(jti, digest, earlier[1] if earlier else at)
+
+    async def _backlog(self) -> int:
+        """How many messages wait for the router. Asked only when there may be too many: one look-up, about halving
+        the queue.
+
+        Messages are judged roughly in the order they were taken; for turning clients away that is exact enough.
+        """
+        middle = self._unjudged[len(self._unjudged) // 2]
+        status = await self._index.notice(*middle)
+        if status is not None and status.status != "pending" and middle in self._unjudged:
+            while self._unjudged.popleft() != middle:
+                pass
+        return len(self._unjudged)
+
+    async def _record_refusal(self, raw: bytes, owner: str, refused: Refused) -> None:
+        """Once per message and reason, so that repeating a bad message does not grow the ledger."""
+        if refused.reason == "too-large" or self._refused.get(refused.digest) == refused.reason:
+            return
+        self._refused[refused.digest] = refused.reason
+        if len(self._refused) > REMEMBERED_REFUSALS:
+            self._refused.popitem(last=False)
+        kind = NOTICE_TYPE if b"~" in raw else ACK_TYPE
+        record = Record(raw, None, {"content-type": kind, REFUSED_HEADER: refused.reason})
+        await self._log.append(f"comity.notices.{owner}", record)
+
+
+def rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
