@@ -191,9 +191,8 @@ def _read_disclosure(encoded: bytes) -> Disclosure:
             raise Refusal("disclosure", "a disclosure is [salt, name, value], with salt and name as strings")
     if name in _RESERVED:
         raise Refusal("disclosure", f"a disclosed field cannot have the reserved name {name}")
-    if (
-        6 * len(salt) < 8 * MIN_SALT
-    ):  # six bits a character, as base64url would have; any text is a salt (RFC 9901 §4.2.1)
+    # any text is a salt (RFC 9901 §4.2.1); what it is worth is judged by six bits a character, as base64url has
+    if 6 * len(salt) < 8 * MIN_SALT:
         raise Refusal("disclosure", f"the salt of {name[:64]!a} has less than {8 * MIN_SALT} bits")
     return Disclosure(encoded, salt, name, value)
 

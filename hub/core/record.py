@@ -184,6 +184,26 @@ def build_leaf(
     )
 
 
+def entry(
+    *,
+    kind: str,
+    digest: bytes,
+    outcome: str,
+    registry: int,
+    at: int,
+    seed: bytes,
+    tree: DeliveryTree,
+    sealed: Mapping[str, Any],
+) -> bytes:
+    """A whole record: the sealed part with its seed (and, of a notice, the deliveries of `tree`), under its leaf."""
+    deliveries = {"deliveries": tree.sealed()} if kind == "notice" else {}
+    line = strict.dumps({**sealed, "seed": b64(seed), **deliveries})
+    leaf = build_leaf(
+        kind=kind, digest=digest, outcome=outcome, registry=registry, at=at, sealed=line, deliveries=tree.root
+    )
+    return encode(leaf, line)
+
+
 def encode(leaf: bytes, sealed: bytes | None) -> bytes:
     """The value of a record in the topic comity.ledger."""
     return leaf if sealed is None else leaf + b"\n" + sealed
