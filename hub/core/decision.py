@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from schemas.notice import Notice, area, withholdable
-
 from hub.core.agreement import Objection, Rule, Version
+from schemas.notice import Notice, area, withholdable
 
 if TYPE_CHECKING:
     from hub.core.registry import View

@@ -94,7 +94,7 @@ def process(
     """Judge one message found in, or offered for, the topic of agency `owner` at moment `at` (ms)."""
     known: dict[str, str] = {}
     try:
-        if b"~" not in raw[: envelope.MAX_BYTES]:
+        if b"~" not in raw:
             return _acknowledgement(raw, owner, at, view, seen, verify, known)
         return _notice(raw, owner, at, view, seen, verify, known)
     except Refusal as refusal:

@@ -1,0 +1,79 @@
+"""The shared vocabulary: strict models, patterns of public code lists, and how a field says that it may be withheld."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Model(BaseModel):
+    """Strict and closed: no coercion, no unknown member."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Data(Model):
+    """What a notice is about: the base of every type's `data`. Withholdable fields are always optional."""
+
+
+def withholdable(description: str, **more: Any) -> Any:
+    """A field that a clause may withhold: it is signed as a salted digest, and a redacted notice is valid without it."""
+    return Field(default=None, description=description, json_schema_extra={"x-withholdable": True}, **more)
+
+
+def ordered(*values: str) -> Any:
+    """Metadata of a vocabulary whose values stand in rising order, for `at_least` conditions."""
+    return Field(json_schema_extra={"x-order": list(values)})
+
+
+def _instant(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+def _pattern(pattern: str, title: str, example: str, **more: Any) -> Any:
+    return Annotated[str, StringConstraints(pattern=pattern, **more), Field(title=title, examples=[example])]
+
+
+AgencyId = _pattern(r"^[a-z]{2}-[a-z0-9-]{2,40}$", "Agency id: ISO 3166-1 alpha-2, then a short name", "us-cisa")
+UuidV7 = _pattern(
+    r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    "UUID version 7 (RFC 9562)",
+    "01980c7e-4a00-7000-8000-000000000001",
+)
+Digest = _pattern(r"^[A-Za-z0-9_-]{43}$", "SHA-256, base64url without padding", "A" * 43)
+Instant = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"),
+    AfterValidator(_instant),
+    Field(title="RFC 3339 instant in UTC", examples=["2026-03-01T12:00:00Z"]),
+]
+Date = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"),
+    AfterValidator(_instant),
+    Field(title="Calendar date (ISO 8601)", examples=["2026-03-01"]),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=8_000)]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Url = _pattern(r"^https?://[^\s<>\"]+$", "Web address", "https://example.org/advisory", max_length=2_000)
+Country = _pattern(r"^[A-Z]{2}$", "ISO 3166-1 alpha-2, or a user-assigned code such as XK", "DE")
+Currency = _pattern(r"^[A-Z]{3}$", "ISO 4217", "EUR")
+HsCode = _pattern(r"^\d{2}(\d{2}(\d{2}(\d{2}(\d{2})?)?)?)?$", "Harmonized System code, 2 to 10 digits", "854231")
+Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999, title="Milliseconds since the epoch")]
+Seconds = Annotated[int, Field(ge=0, le=253_402_300_799, title="Seconds since the epoch (NumericDate)")]
+Tlp = Literal["TLP:CLEAR", "TLP:GREEN", "TLP:AMBER", "TLP:AMBER+STRICT", "TLP:RED"]
+Severity = Annotated[
+    Literal["low", "medium", "high", "critical"], Field(json_schema_extra={"x-order": ["low", "medium", "high", "critical"]})
+]
+
+
+class Place(Model):
+    """A point, WGS 84 degrees, with an optional name and code."""
+
+    lat: Annotated[float | int, Field(ge=-90, le=90)] | None = None
+    lon: Annotated[float | int, Field(ge=-180, le=180)] | None = None
+    name: Line | None = None
+    country: Country | None = None
