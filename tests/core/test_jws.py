@@ -66,7 +66,9 @@ def test_another_library_verifies_our_compact_jws_and_we_verify_its() -> None:
 def test_another_library_verifies_our_general_jws_and_we_verify_its() -> None:
     for kid in ("hub/1", "hub/2"):
         one = general("hub/1", "hub/2")
-        one["signatures"] = [entry for entry in one["signatures"] if strict.loads(strict.unb64(entry["protected"]))["kid"] == kid]
+        one["signatures"] = [
+            entry for entry in one["signatures"] if strict.loads(strict.unb64(entry["protected"]))["kid"] == kid
+        ]
         assert deserialize_json(one, okp(kid), registry=registry()).payload == BYTES
     members = [{"protected": {"alg": "Ed25519", "kid": "hub/1", "typ": TYP}}]
     theirs = dict(serialize_json(members, BYTES, okp("hub/1", private=True), registry=registry()))
@@ -90,7 +92,9 @@ def test_a_signature_is_added_without_touching_the_document() -> None:
     assert strict.dumps(one) == before
 
 
-@pytest.mark.parametrize("document", [{}, {"payload": "", "signatures": []}, {"signatures": [{"protected": b64(b"[]")}]}])
+@pytest.mark.parametrize(
+    "document", [{}, {"payload": "", "signatures": []}, {"signatures": [{"protected": b64(b"[]")}]}]
+)
 def test_a_signature_needs_a_document_to_be_added_to(document: dict[str, Any]) -> None:
     with pytest.raises(Refusal, match="sign_general"):
         jws.add_signature(document, "hub/2", KEYS["hub/2"])
@@ -123,7 +127,7 @@ def test_any_other_header_is_refused(header: dict[str, Any]) -> None:
 def test_a_missing_header_member_is_refused() -> None:
     _, payload, signature = compact().decode().split(".")
     with pytest.raises(Refusal) as refusal:
-        jws.read_compact(f'{b64(b"{}")}.{payload}.{signature}'.encode(), typ=TYP)
+        jws.read_compact(f"{b64(b'{}')}.{payload}.{signature}".encode(), typ=TYP)
     assert refusal.value.code == "header"
 
 

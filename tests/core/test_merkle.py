@@ -138,7 +138,9 @@ def test_an_inclusion_proof_holds_for_its_leaf_index_size_path_and_root_and_noth
 
 @given(st.integers(1, 70), st.data())
 @settings(max_examples=150)
-def test_a_consistency_proof_holds_for_its_sizes_roots_and_path_and_nothing_else(size: int, draw: st.DataObject) -> None:
+def test_a_consistency_proof_holds_for_its_sizes_roots_and_path_and_nothing_else(
+    size: int, draw: st.DataObject
+) -> None:
     old = draw.draw(st.integers(1, size))
     proof, old_root, root = TREE.consistency(old, size), TREE.root(old), TREE.root(size)
     verify_consistency(old, old_root, size, root, tuple(proof))
@@ -200,7 +202,7 @@ def test_a_refused_leaf_leaves_the_tree_as_it_was() -> None:
 def test_leaves_and_nodes_are_hashed_apart() -> None:
     """A node read as a leaf would let anyone put entries into the past (RFC 6962 §2.1)."""
     assert node_hash(b"a" * 32, b"b" * 32) != leaf_hash(b"a" * 32 + b"b" * 32)
-    assert merkle.HASH_BYTES == len(leaf_hash(b""))
+    assert len(leaf_hash(b"")) == merkle.HASH_BYTES
     assert issubclass(VerificationFailed, ComityError)
 
 

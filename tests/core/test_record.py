@@ -51,7 +51,9 @@ def naive_root(seed: bytes, deliveries: list[Delivery], slots: int) -> bytes:
             return sha256(seed + b"empty" + bytes([level]) + index.to_bytes(8, "big")).digest()
         if level == 0:
             one = placed[index]
-            leaf = {name: getattr(one, name) for name in ("agreement", "clause", "number", "reason", "recipient", "sender")}
+            leaf = {
+                name: getattr(one, name) for name in ("agreement", "clause", "number", "reason", "recipient", "sender")
+            }
             salt = hmac.new(seed, b"salt" + one.recipient.encode(), sha256).digest()
             leaf |= {"version": one.version, "withheld": one.withheld, "digest": b64(DIGEST), "salt": b64(salt)}
             return merkle.leaf_hash(strict.dumps(leaf))
@@ -73,7 +75,8 @@ def test_a_delivery_leaf_is_canonical_json_whatever_its_texts_hold() -> None:
     assert strict.dumps(strict.loads(leaf)) == leaf
     assert strict.loads(leaf) == {
         "agreement": "é\u2028\n\x7f", "clause": "\t", "digest": b64(DIGEST), "number": 7, "reason": "recall",
-        "recipient": 'q"\\', "salt": b64(record.salt(SEED, 'q"\\')), "sender": "us-cisa", "version": 1, "withheld": ["a", 'b"'],
+        "recipient": 'q"\\', "salt": b64(record.salt(SEED, 'q"\\')), "sender": "us-cisa", "version": 1,
+        "withheld": ["a", 'b"'],
     }  # fmt: skip
     bare = DeliveryTree(SEED, DIGEST, [delivery("at-cert", withheld=())], 16).proof("at-cert").leaf
     assert strict.loads(bare)["withheld"] == []
@@ -103,12 +106,14 @@ def test_every_recipient_proves_its_own_delivery(recipients: set[str], seed: byt
 def test_two_ledgers_that_differ_in_who_else_received_look_the_same_to_a_recipient(
     seed: bytes, here: set[str], there: set[str], recipient: str
 ) -> None:
-    """The same leaf, shape and slot; only hashes differ. Where another took the slot, it is the next, drawn as blindly."""
+    """The same leaf, shape and slot; only hashes differ. Where another took the slot, it is the next free one."""
     one, other = (tree(*others | {recipient}, seed=seed).proof(recipient) for others in (here, there))
     assert one.leaf == other.leaf
     assert (one.slots, len(one.path)) == (other.slots, len(other.path)) == (16, 4)
     assert all(len(hashed) == 32 for hashed in one.path + other.path)
-    wanted = {name: int.from_bytes(hmac.digest(seed, b"slot" + name.encode(), "sha256")[:8], "big") % 16 for name in AGENCIES}
+    wanted = {
+        name: int.from_bytes(hmac.digest(seed, b"slot" + name.encode(), "sha256")[:8], "big") % 16 for name in AGENCIES
+    }
     for proof, others in ((one, here), (other, there)):
         earlier = {wanted[name] for name in others if name < recipient}
         if len(earlier) == len({name for name in others if name < recipient}) and wanted[recipient] not in earlier:
@@ -155,7 +160,14 @@ def test_a_recipient_cannot_recompute_an_empty_subtree_from_what_it_is_given() -
 def test_an_auditor_recomputes_the_root_from_the_sealed_part() -> None:
     whole = tree("de-bsi", "at-cert", "fr-anssi")
     value = record.entry(
-        kind="notice", digest=DIGEST, outcome="accepted", registry=3, at=1, seed=SEED, tree=whole, sealed={"sender": "us-cisa"}
+        kind="notice",
+        digest=DIGEST,
+        outcome="accepted",
+        registry=3,
+        at=1,
+        seed=SEED,
+        tree=whole,
+        sealed={"sender": "us-cisa"},
     )
     _, leaf, sealed_bytes, sealed = record.decode(value)
     assert sealed is not None and sealed_bytes is not None
@@ -200,7 +212,9 @@ def test_a_proof_in_a_tree_of_another_shape_is_refused(slots: int) -> None:
         verify_delivery(proof.leaf, proof.slot, slots, proof.path, tree("de-bsi").root)
 
 
-@pytest.mark.parametrize(("agencies", "expected"), [(0, 16), (1, 16), (8, 16), (9, 32), (16, 32), (17, 64), (500, 1024)])
+@pytest.mark.parametrize(
+    ("agencies", "expected"), [(0, 16), (1, 16), (8, 16), (9, 32), (16, 32), (17, 64), (500, 1024)]
+)
 def test_the_slots_follow_the_number_of_agencies(agencies: int, expected: int) -> None:
     assert record.slots(agencies) == expected
 
@@ -212,7 +226,9 @@ SEALED = {"sender": "us-cisa", "jti": "x", "detail": "é\n"}
 
 def value_of(kind: str = "notice") -> bytes:
     whole = tree("at-cert") if kind == "notice" else tree()
-    return record.entry(kind=kind, digest=DIGEST, outcome="accepted", registry=3, at=5, seed=SEED, tree=whole, sealed=SEALED)
+    return record.entry(
+        kind=kind, digest=DIGEST, outcome="accepted", registry=3, at=5, seed=SEED, tree=whole, sealed=SEALED
+    )
 
 
 @pytest.mark.parametrize("kind", record.KINDS)
@@ -256,8 +272,8 @@ LEAF: dict[str, Any] = strict.loads(value_of().split(b"\n")[0])
 @pytest.mark.parametrize(
     "change",
     [
-        {"v": 2}, {"v": True}, {"v": 1.0}, {"kind": "other"}, {"kind": None}, {"outcome": "maybe"}, {"registry": -1}, {"registry": 1.0},
-        {"at": "5"}, {"at": True}, {"digest": "AA"}, {"digest": 7}, {"sealed": "="}, {"deliveries": None}, {"more": 1},
+        {"v": 2}, {"v": True}, {"v": 1.0}, {"kind": "other"}, {"kind": None}, {"outcome": "maybe"},
+        {"registry": -1}, {"registry": 1.0}, {"at": "5"}, {"at": True}, {"digest": "AA"}, {"digest": 7}, {"sealed": "="}, {"deliveries": None}, {"more": 1},
     ],
 )  # fmt: skip
 def test_a_leaf_that_is_not_of_the_form_is_refused(change: dict[str, Any]) -> None:
@@ -289,8 +305,8 @@ ENTRY = tree("at-cert").sealed()[0]
 @pytest.mark.parametrize(
     "change",
     [
-        {"recipient": 7}, {"agreement": None}, {"version": "1"}, {"version": True}, {"clause": []}, {"withheld": "x"}, {"withheld": [7]},
-        {"number": 1.0}, {"reason": 0}, {"slot": None}, {"more": 1},
+        {"recipient": 7}, {"agreement": None}, {"version": "1"}, {"version": True}, {"clause": []}, {"withheld": "x"},
+        {"withheld": [7]}, {"number": 1.0}, {"reason": 0}, {"slot": None}, {"more": 1},
     ],
 )  # fmt: skip
 def test_a_sealed_delivery_that_is_not_of_the_form_is_refused(change: dict[str, Any]) -> None:
