@@ -273,7 +273,8 @@ LEAF: dict[str, Any] = strict.loads(value_of().split(b"\n")[0])
     "change",
     [
         {"v": 2}, {"v": True}, {"v": 1.0}, {"kind": "other"}, {"kind": None}, {"outcome": "maybe"},
-        {"registry": -1}, {"registry": 1.0}, {"at": "5"}, {"at": True}, {"digest": "AA"}, {"digest": 7}, {"sealed": "="}, {"deliveries": None}, {"more": 1},
+        {"registry": -1}, {"registry": 1.0}, {"at": "5"}, {"at": True}, {"digest": "AA"}, {"digest": 7},
+        {"sealed": "="}, {"deliveries": None}, {"more": 1},
     ],
 )  # fmt: skip
 def test_a_leaf_that_is_not_of_the_form_is_refused(change: dict[str, Any]) -> None:
