@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,8 +106,10 @@ class Access:
                 raise Refusal("wrong-sender", "assertion")
             self._principal(key, 0)
             okp = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": strict.b64(key.public)})
-            # joserfc checks alg against this list, `crit`, and the signature.
-            jose.deserialize_compact(raw, okp, algorithms=["Ed25519", "EdDSA"])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # EdDSA is the older name (RFC 9864); many libraries still write it
+                # joserfc checks alg against this list, `crit`, and the signature.
+                jose.deserialize_compact(raw, okp, algorithms=["Ed25519", "EdDSA"])
         except (Refusal, JoseError, ValueError):
             raise invalid_client(
                 "client_assertion: not a JWT signed (Ed25519) with a key that the registry holds and that is good now, "

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api.problems import KINDS, Problem, problem_response
 from hub.core.errors import LogError, Refusal
+from hub.log import TooLarge
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -117,6 +118,8 @@ def to_problem(error: Exception) -> Problem:
             return error
         case Refusal():
             return Problem(error.code, error.detail)
+        case TooLarge():
+            return Problem("too-large", "the log takes no record of this size; send less")
         case LogError():
             return Problem("unavailable", "the log does not answer; send the same bytes again", retry_after=1)
         case HTTPException():

@@ -31,9 +31,7 @@ class Buckets:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, client: str, now: float) -> None:
-        """Take one token at `now` (monotonic seconds); Problem "rate-limited" with the seconds to wait when there is
-        none.
-        """
+        """Take one token at `now` (monotonic seconds); Problem "rate-limited" with the seconds to wait if there is none."""
         bucket = self._buckets.get(client)
         if bucket is None:
             bucket = self._buckets[client] = _Bucket(self._burst, now)

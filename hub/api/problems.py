@@ -2,7 +2,7 @@
 """Every way the HTTP interface says no: one table, RFC 9457 problem details, and the page that documents them.
 
 A refused notice carries the reason code that the ledger records, so a publisher, an operator and an auditor speak of a refusal
-in one word. `docs/problems.md` is rendered from this table (`python -m hub.api.problems`) and tested against it.
+in one word. `docs/problems.md` is rendered from this table and tested against it.
 """
 
 from __future__ import annotations
@@ -130,13 +130,9 @@ def render() -> str:
         "# Problems",
         "",
         "Errors are RFC 9457 `application/problem+json`: `type` is `urn:comity:problem:<code>`, `detail` says what, where and what to do.",
-        "Codes are stable. This page is generated from `hub/api/problems.py` (`python -m hub.api.problems > docs/problems.md`).",
+        "Codes are stable. This page is generated from `hub/api/problems.py` by its `render()`.",
     ]
     for heading, rows in (("Any request", _TABLE), ("Refused messages: the reason codes of the ledger", _REASONS)):
         lines += ["", f"## {heading}", "", "| code | status | meaning | what to do |", "|---|---|---|---|"]
         lines += [f"| `{code}` | {status} | {meaning} | {remedy} |" for code, status, _, meaning, remedy in rows]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(render(), end="")  # noqa: T201

@@ -103,7 +103,7 @@ class RegistryRoutes:
         accepts(request, JSON)
         content_type(request, STATEMENT_TYPE)
         document = await read_body(request, self._max_body)
-        signed = jws.read_general(document, typ=jws.STATEMENT, max_bytes=self._max_body)
+        signed = jws.read_general(document, typ=statements.TYP, max_bytes=self._max_body)
         id_ = statements.parse(signed.payload).id
         before = await self._index.statement(id_)
         if before and before.status == "accepted" and before.entry:
@@ -151,7 +151,7 @@ def _concerns(status: StatementStatus, agency: str) -> bool:
     sealed = (status.entry.sealed if status.entry else None) or {}
     document = sealed.get("statement") or sealed.get("raw", "").encode()
     try:
-        signed = jws.read_general(document, typ=jws.STATEMENT, max_bytes=statements.MAX_BYTES)
+        signed = jws.read_general(document, typ=statements.TYP, max_bytes=statements.MAX_BYTES)
     except Refusal:
         return False
     said = signed.payload
