@@ -253,8 +253,10 @@ class EmbeddedLog:
         try:
             while not found and (left := deadline - asyncio.get_running_loop().time()) > 0:
                 changed = self._changed
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), left)
+                    async with asyncio.timeout(left):
+                        await changed.wait()
                 found = look()
             return found
         finally:
