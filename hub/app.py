@@ -1,8 +1,8 @@
 """The composition root: the only place that builds a hub out of its parts, runs them, and stops them in order.
 
 A part that fails is logged, discards its claim, and is started again after a pause: whatever it had committed stands,
-and what it had not is done again. One fault is final: evidence that does not verify. That part stays down and says so in
-`health`, for a restart would not mend it.
+and what it had not is done again. One fault is final: evidence that does not verify. That part stays down and says so
+in `health`, for a restart would not mend it.
 """
 
 from __future__ import annotations
@@ -100,17 +100,14 @@ class Hub:
             stack.callback(directory.unlock)
             hub = await _build(settings, directory, parts, stack)
             await hub._start()
-            tasks = [
-                asyncio.create_task(hub._keep_running(name, part.run), name=name) for name, part in hub.parts.items()
-            ]
-            tasks.append(asyncio.create_task(hub._keep_running("index", hub.index.run), name="index"))
+            runs = {name: part.run for name, part in hub.parts.items()} | {"index": hub.index.run}
+            hub._states.update((name, PartHealth()) for name in runs)
+            tasks = [asyncio.create_task(hub._keep_running(name, run), name=name) for name, run in runs.items()]
             try:
                 yield hub
             finally:
                 hub.draining = True
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await _end(tasks)
                 await hub._drain()
 
     @property
@@ -151,7 +148,7 @@ class Hub:
         self.directory.keep_vkey(self.signer.verifier.vkey())
 
     async def _keep_running(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        state = self._states[name] = PartHealth()
+        state = self._states.setdefault(name, PartHealth())
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
@@ -200,7 +197,7 @@ async def _build(
     explicit = settings.model_fields_set
     origin = directory.fixed("origin", settings.origin, explicit="origin" in explicit)
     shards = int(directory.fixed("shards", str(settings.shards), explicit="shards" in explicit))
-    log = EmbeddedLog(directory.log)
+    log = EmbeddedLog.open(directory.log)
     stack.push_async_callback(log.close)
     await log.create(REQUESTS, REGISTRY, LEDGER, CHECKPOINTS)
     metrics = Metrics()
@@ -244,6 +241,15 @@ async def _keys(settings: Settings, directory: DataDir, index: Index) -> dict[st
     if registered is not None and registered.public != keys["hub"].public_key().public_bytes_raw():
         raise DataDirError(f"the hub key is not the one that {directory.path} was founded with: restore keys/hub.pem")
     return keys
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until they are over: a library between may swallow a cancellation, and the stop must not hang on that."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=1.0)
 
 
 def _given(secret: SecretStr | None, variable: str) -> Ed25519PrivateKey | None:

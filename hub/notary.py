@@ -132,15 +132,19 @@ class Notary:
         if self._claim is None:
             await self.start()
         assert self._claim is not None  # noqa: S101  start() either claims or raises
-        batch = await self._claim.batch(BATCH, wait)
+        claim, self._claim = self._claim, None
+        try:
+            batch = await claim.batch(BATCH, wait)
+        except asyncio.CancelledError:
+            self._claim = claim  # nothing was begun
+            raise
+        if batch:
+            # Without a claim until the commit is known to have happened. When it fails or is cancelled it may or may
+            # not have: what is true stands in the log, and the next step claims again and reads it.
+            await self._sign(claim, batch)
+        self._claim = claim
         if not batch:
             return 0
-        try:
-            await self._sign(self._claim, batch)
-        except BaseException:
-            # The commit may or may not have happened. What is true stands in the log: claim again and read it.
-            self._claim = None
-            raise
         self._last = time.monotonic()
         return len(batch)
 
