@@ -45,7 +45,8 @@ class Memory:
 
     def seen(self, sender: str, jti: str) -> Seen | None:
         value = self._get(f"n/{sender}/{jti}")
-        if value is None:
+        # What has outlived its use is unknown from that moment, whenever it is dropped: a replay must decide the same.
+        if value is None or _until(value) * 1000 <= self.at:
             return None
         exp, digest, received = value.split(b"|", 2)
         return Seen(unb64(digest.decode()), int(exp), tuple(Received(*entry) for entry in json.loads(received or b"[]")))
