@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -134,6 +135,11 @@ def _read_entry(entry: Any, encoded: bytes, typ: str) -> tuple[str, bytes, bytes
 
 
 def _read_header(segment: str | bytes, typ: str) -> dict[str, Any]:
+    return dict(_parse_header(segment, typ))
+
+
+@lru_cache(maxsize=1024)  # a key signs every notice under the same header; refusals are not kept, so it stays small
+def _parse_header(segment: str | bytes, typ: str) -> dict[str, Any]:
     header = _read_object(unb64(segment), "the JWS header", _MAX_HEADER)
     kid = header.get("kid")
     if header.keys() != {"alg", "typ", "kid"} or header["alg"] != ALG or header["typ"] != typ:

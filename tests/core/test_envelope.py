@@ -198,6 +198,24 @@ def test_a_notice_too_large_to_be_read_is_not_signed() -> None:
     assert refusal.value.code == "too-large"
 
 
+def test_the_limit_of_the_size_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = signed()
+    assert envelope.MAX_BYTES == 65_536
+    monkeypatch.setattr(envelope, "MAX_BYTES", len(raw))
+    assert envelope.split(signed()).raw == raw
+    monkeypatch.setattr(envelope, "MAX_BYTES", len(raw) - 1)
+    for call in (signed, lambda: envelope.split(raw)):
+        with pytest.raises(Refusal) as refusal:
+            call()
+        assert refusal.value.code == "too-large"
+
+
+def test_headers_of_two_notices_are_not_shared() -> None:
+    one, other = envelope.split(signed()), envelope.split(signed())
+    one.header["kid"] = "changed"
+    assert other.kid == envelope.split(signed()).kid == KID
+
+
 @pytest.mark.parametrize("claims", [{"_sd": []}, {"data": {"...": 1}}, {"data": {"list": [{"_sd_alg": 1}]}}])
 def test_reserved_names_are_not_signed(claims: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as refusal:

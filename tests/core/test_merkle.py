@@ -176,6 +176,13 @@ def test_the_empty_tree_is_the_beginning_of_every_tree_and_has_one_root() -> Non
     _not_consistent(3, TREE.root(3), 5, TREE.root(5), [])
 
 
+def test_what_is_no_hash_proves_nothing() -> None:
+    _not_included(b"", 0, 1, [], b"")
+    _not_included(b"short", 0, 1, [], b"short")
+    _not_consistent(1, b"", 1, b"", [])
+    _not_consistent(0, EMPTY_ROOT, 5, b"short", [])
+
+
 def test_questions_that_the_tree_cannot_answer_are_errors() -> None:
     for question in (
         lambda: TREE.root(71),

@@ -111,6 +111,9 @@ def test_too_many_bytes_are_refused_unread() -> None:
         strict.loads(b"x" * 101, max_bytes=100)
     assert refusal.value.code == "too-large"
     assert strict.loads(b" " * 99 + b"1", max_bytes=100) == 1
+    assert strict.loads(b" " * 65_535 + b"1") == 1
+    with pytest.raises(Refusal):
+        strict.loads(b" " * 65_536 + b"1")
 
 
 @pytest.mark.parametrize(
