@@ -1,9 +1,15 @@
 """The one port to the outside: append, read, and claim a shard to commit outputs, state and positions in one step.
 
-Two implementations pass one contract suite: `hub.log.embedded` (SQLite, one machine) and Kafka (many).
+Every implementation passes one contract suite: `hub.log.embedded` (SQLite, one machine) is the default.
 
-Offsets count a topic's committed records from 0; a reader says the last offset it has seen, -1 from the start.
+Offsets number a topic's records, rising from 0; a reader says the last offset it has seen, -1 from the start.
 Everything a claim commits is atomic: all outputs, the new state and the positions, or none of it.
+
+    LogError                the log cannot do what was asked (hub.core.errors)
+    ├── Fenced              the claim is over: another holder has the shard, or how a commit ended is unknown
+    ├── Unavailable         the log cannot be reached, written or read now: what, where, what to do
+    ├── TooLarge            a record is larger than the log takes
+    └── UnknownTopic        nobody has created the topic
 """
 
 from __future__ import annotations
@@ -15,19 +21,32 @@ from typing import Protocol
 
 from hub.core.errors import LogError
 
+__all__ = [
+    "MAX_RECORD", "Claim", "Fenced", "Log", "LogError", "Record", "Shard", "Stored", "TooLarge", "Unavailable",
+    "UnknownTopic",
+]  # fmt: skip
+
 MAX_RECORD = 1_048_576  # bytes of value, key and headers together: what a broker takes by default
 
 
-class Fenced(LogError):
-    """Another holder has claimed the shard since; nothing of this commit was written."""
+class Fenced(LogError):  # noqa: N818
+    """The claim is over; claim again. Nothing of this commit was written."""
 
 
-class Unavailable(LogError):
-    """The log cannot be written or read now: what, where and what to do. Nothing of the operation is visible."""
+class Unavailable(LogError):  # noqa: N818
+    """The log cannot be written or read now: what, where and what to do.
+
+    Nothing of the operation is visible. After a crash it may turn out to have been written all the same, as may one
+    that was cancelled: its outcome is unknown.
+    """
 
 
-class TooLarge(LogError):
+class TooLarge(LogError):  # noqa: N818
     """A record is larger than the log takes; nothing was written."""
+
+
+class UnknownTopic(LogError):  # noqa: N818
+    """Records can be written to topics that were created; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +58,9 @@ class Record:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def size(self) -> int:
-        """Bytes it counts for against MAX_RECORD."""
-        texts = sum(len(name) + len(text) for name, text in self.headers.items())
-        return len(self.value) + len(self.key or "") + texts
+        """Bytes it counts for against MAX_RECORD. UnicodeEncodeError for text that is not Unicode (lone surrogates)."""
+        texts = "".join(part for header in self.headers.items() for part in header)
+        return len(self.value) + len((self.key or "").encode()) + len(texts.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What one owner works on: the topics named, or every topic with a prefix whose owner hashes to `index` of `count`."""
+    """What one owner works on: topics by name, and every topic with the prefix whose owner hashes to `index` of `count`.
+
+    `name` is what is claimed: positions and state belong to it.
+    """
 
     name: str
     topics: tuple[str, ...] = ()
@@ -64,7 +86,12 @@ class Shard:
     index: int = 0
     count: int = 1
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"shard {self.name}: index {self.index} of {self.count}; it counts from 0")
+
     def owns(self, topic: str) -> bool:
+        """Whether the topic is this shard's. The hash is part of the format: it must not change while data exists."""
         if topic in self.topics:
             return True
         if not self.prefix or not topic.startswith(self.prefix):
@@ -74,7 +101,11 @@ class Shard:
 
 
 class Claim(Protocol):
-    """Exclusive hold of a shard, until a newer claim fences it."""
+    """Exclusive hold of a shard, until a newer claim fences it.
+
+    After Fenced, Unavailable or a cancellation in `commit` the claim is over, for how that commit ended may be unknown:
+    claim again, and believe what is restored. LogError of another kind leaves the claim as it was.
+    """
 
     shard: Shard
     epoch: int
@@ -87,7 +118,8 @@ class Claim(Protocol):
     async def batch(self, limit: int = 500, wait: float = 0.0) -> list[Stored]:
         """Up to `limit` records after the committed positions, fairly across topics, each topic in order.
 
-        Waits up to `wait` seconds for the first. The positions move by `commit` alone.
+        Waits up to `wait` seconds for the first; fewer than `limit` do not mean that these are all. The positions move
+        by `commit` alone. Raises Fenced, Unavailable.
         """
         ...
 
@@ -99,26 +131,39 @@ class Claim(Protocol):
     ) -> list[int]:
         """Write outputs (topic, record) in order, state changes (None deletes) and the batch's positions, atomically.
 
-        Returns the outputs' offsets, durable. Raises Fenced, TooLarge or Unavailable, and then nothing was written.
+        Returns the outputs' offsets, durable. Raises Fenced, TooLarge, UnknownTopic, Unavailable, or LogError when a
+        record of the batch is behind the committed positions; then nothing was written.
         """
         ...
 
-    async def release(self) -> None: ...
+    async def release(self) -> None:
+        """Give the shard back; the claim is over."""
+        ...
 
 
 class Log(Protocol):
+    """Belongs to one event loop."""
+
     async def create(self, *topics: str) -> None:
-        """Make topics; those that exist are left alone."""
+        """Make topics; those that exist are left alone. A name has 1 to 249 of A–Z a–z 0–9 `.` `_` `-`."""
         ...
 
-    async def topics(self, prefix: str = "") -> list[str]: ...
+    async def topics(self, prefix: str = "") -> list[str]:
+        """The names that begin so, sorted."""
+        ...
 
     async def append(self, topic: str, record: Record) -> int:
-        """The record's offset, once it is durable. Concurrent appends share the cost of durability."""
+        """The record's offset, once it is durable. Concurrent appends share the cost of durability.
+
+        Raises TooLarge, UnknownTopic, Unavailable.
+        """
         ...
 
     async def read(self, topic: str, after: int = -1, limit: int = 500, wait: float = 0.0) -> list[Stored]:
-        """Committed records after offset `after`, in order; waits up to `wait` seconds for the first."""
+        """Committed records after offset `after`, in order; waits up to `wait` seconds for the first.
+
+        Fewer than `limit` do not mean that these are all; none does. A topic that nobody created has none.
+        """
         ...
 
     async def end(self, topic: str) -> int:
@@ -129,4 +174,6 @@ class Log(Protocol):
         """Take a shard; whoever held it is fenced."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Finish what was begun, then let go. Who still waits for records hears Unavailable."""
+        ...
