@@ -54,21 +54,22 @@ class RegistryProcess:
     def registry(self) -> Registry:
         return self._follower.registry
 
-    async def open(self) -> None:
+    async def open(self) -> Claim:
         """Take the claim, and only then read the registry to its end: nobody else can add to it any more."""
-        self._claim = await self._log.claim(SHARD)
+        claim = await self._log.claim(SHARD)
         self._follower = Follower(self._log)
         await self._follower.catch_up()
         for agency in self.registry.agencies:
             await self._log.create(*_topics(agency))
+        self._claim = claim
+        return claim
 
     async def found(self, origin: str, operator_key: Ed25519PrivateKey) -> bool:
         """Record `hub.found` as event 0 of an empty registry; False when it is there already.
 
         A crash before the commit leaves the registry empty, and the next start founds it.
         """
-        if self._claim is None:
-            await self.open()
+        claim = self._claim or await self.open()
         if self.registry.position:
             return False
         now = self._clock()
@@ -82,19 +83,17 @@ class RegistryProcess:
             "origin": origin, "hub": claims[0], "operator": claims[1],
         }  # fmt: skip
         document = jws.sign_general(strict.dumps(payload), list(keys.items()), statements.TYP)
-        await self._record([], [strict.dumps(document)])
+        await self._record(claim, [], [strict.dumps(document)])
         return True
 
     async def step(self, wait: float = 0.0) -> int:
         """Judge and commit one batch of requests, and record agreements that have lapsed; how many statements."""
         try:
-            if self._claim is None:
-                await self.open()
-            assert self._claim is not None
-            batch = await self._claim.batch(100, wait)
+            claim = self._claim or await self.open()
+            batch = await claim.batch(100, wait)
             lapses = list(self._lapses())
             if batch or lapses:
-                await self._record(batch, [*(stored.record.value for stored in batch), *lapses])
+                await self._record(claim, batch, [*(stored.record.value for stored in batch), *lapses])
             return len(batch) + len(lapses)
         except BaseException:
             self._claim = None
@@ -109,9 +108,8 @@ class RegistryProcess:
             await self._claim.release()
             self._claim = None
 
-    async def _record(self, batch: Sequence[Stored], documents: Sequence[bytes]) -> None:
+    async def _record(self, claim: Claim, batch: Sequence[Stored], documents: Sequence[bytes]) -> None:
         """One transaction for the batch: registry events and ledger entries, dated inside the gate."""
-        assert self._claim is not None
         async with self._gate:
             # Later than any decision already dated: one at this very moment has not seen what is recorded now.
             recorded = max(self._clock(), self.registry.recorded) + 1
@@ -119,7 +117,7 @@ class RegistryProcess:
             outputs: list[tuple[str, Record]] = []
             for document in documents:
                 outputs += await self._judge(document, recorded)
-            await self._claim.commit(batch, outputs, {})
+            await claim.commit(batch, outputs, {})
 
     async def _judge(self, document: bytes, recorded: int) -> list[tuple[str, Record]]:
         """The records that one statement leads to. Later statements of the batch are judged with it in place."""

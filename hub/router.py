@@ -43,17 +43,20 @@ class Plan:
     view: View
     memory: Memory
     random: Callable[[int], bytes]
-    verify: Callable[[bytes, bytes, bytes], bool] = envelope.verify
     outputs: list[tuple[str, Record]] = field(default_factory=list)
+    time: str = ""
+
+    def __post_init__(self) -> None:
+        self.memory.at = self.at
+        self.time = datetime.fromtimestamp(self.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def add(self, message: Message) -> None:
         """Judge one message and plan what it leads to."""
         owner = message.topic.removeprefix(NOTICES)
         if message.record.headers.get("content-type") == READ_TYPE:
-            return self._read(message, owner)
-        outcome = process(
-            message.record.value, owner=owner, at=self.at, view=self.view, seen=self.memory.seen, verify=self.verify
-        )
+            self._read(message, owner)
+            return
+        outcome = process(message.record.value, owner=owner, at=self.at, view=self.view, seen=self.memory.seen)
         said = message.record.headers.get(REFUSED_HEADER)
         by = "router"
         if said is not None and not isinstance(outcome, Duplicate):
@@ -90,7 +93,7 @@ class Plan:
         )  # fmt: skip
         for delivery in deliveries:
             value = envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
-            headers = _delivery_headers(message, outcome, delivery, self.at, seed)
+            headers = self._delivery_headers(message, outcome, delivery, seed)
             self.outputs.append((DELIVERIES + delivery.recipient, Record(value, notice.subject, headers)))
         received = tuple(Received(d.recipient, d.agreement, d.version, d.clause) for d in deliveries)
         self.memory.remember(notice.iss, notice.jti, Seen(outcome.digest, notice.exp, received))
@@ -133,6 +136,29 @@ class Plan:
         self.outputs.append((LEDGER, Record(value)))
         return seed
 
+    def _delivery_headers(
+        self, message: Message, outcome: Accepted, delivery: record.Delivery, seed: bytes
+    ) -> dict[str, str]:
+        """CloudEvents 1.0 Kafka binding, binary mode; hints for the reader, only the signed bytes are believed."""
+        notice = outcome.notice
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": notice.jti,
+            "ce_source": f"/agencies/{notice.iss}",
+            "ce_type": f"comity.notice.{notice.type}",
+            "ce_time": self.time,
+            "ce_subject": notice.subject,
+            "content-type": "application/sd-jwt",
+            "ce_number": str(delivery.number),
+            "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
+            "ce_withheld": ",".join(delivery.withheld),
+            "ce_reason": delivery.reason,
+            "ce_salt": strict.b64(record.salt(seed, delivery.recipient)),
+        }
+        if trace := message.record.headers.get("traceparent"):
+            headers["traceparent"] = trace
+        return headers
+
 
 def _refused_at_the_door(outcome: Outcome, said: str) -> Refused:
     """The API told the publisher no; so nothing may be delivered, even if the same bytes would pass now."""
@@ -144,30 +170,6 @@ def _refused_at_the_door(outcome: Outcome, said: str) -> Refused:
 
 def _source(message: Message) -> dict[str, Any]:
     return {"topic": message.topic, "partition": message.partition, "offset": message.offset}
-
-
-def _delivery_headers(
-    message: Message, outcome: Accepted, delivery: record.Delivery, at: int, seed: bytes
-) -> dict[str, str]:
-    """CloudEvents 1.0 Kafka binding, binary mode; hints for the reader, only the signed bytes are believed."""
-    notice = outcome.notice
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": notice.jti,
-        "ce_source": f"/agencies/{notice.iss}",
-        "ce_type": f"comity.notice.{notice.type}",
-        "ce_time": datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "ce_subject": notice.subject,
-        "content-type": "application/sd-jwt",
-        "ce_number": str(delivery.number),
-        "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
-        "ce_withheld": ",".join(delivery.withheld),
-        "ce_reason": delivery.reason,
-        "ce_salt": strict.b64(record.salt(seed, delivery.recipient)),
-    }
-    if trace := message.record.headers.get("traceparent"):
-        headers["traceparent"] = trace
-    return headers
 
 
 class Router:
@@ -189,18 +191,17 @@ class Router:
         self._claim: Claim | None = None
         self._memory = Memory({})
 
-    async def open(self) -> None:
+    async def open(self) -> Claim:
         """Take the shard: fences whoever had it, then restores what they committed."""
-        self._claim = await self._log.claim(self._shard)
-        self._memory = Memory(self._claim.state)
+        self._claim = claim = await self._log.claim(self._shard)
+        self._memory = Memory(claim.state)
+        return claim
 
     async def step(self, wait: float = 0.0) -> int:
         """Judge and commit one batch; the number of messages handled. After any error the claim is taken anew."""
         try:
-            if self._claim is None:
-                await self.open()
-            assert self._claim is not None
-            return await self._handle(self._claim, await self._claim.batch(self._limit, wait))
+            claim = self._claim or await self.open()
+            return await self._handle(claim, await claim.batch(self._limit, wait))
         except BaseException:
             self._claim = None
             raise
@@ -219,8 +220,8 @@ class Router:
         return len(batch)
 
     def _judge(self, batch: Sequence[Message], at: int) -> Plan:
+        """In a thread, so that an API in the same process goes on answering."""
         plan = Plan(at, self._follower.registry.view(), self._memory, self._random)
-        self._memory.at = at
         for message in batch:
             plan.add(message)
         self._memory.forget(at)

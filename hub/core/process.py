@@ -91,7 +91,10 @@ Outcome = Accepted | Refused | Duplicate | Stored
 def process(
     raw: bytes, *, owner: str, at: int, view: View, seen: Remembers, verify: Verify = envelope.verify
 ) -> Outcome:
-    """Judge one message found in, or offered for, the topic of agency `owner` at moment `at` (ms)."""
+    """Judge one message found in, or offered for, the topic of agency `owner` at moment `at` (ms).
+
+    `verify` is Ed25519 over (public key, signature, message); who has verified many at once passes the answers.
+    """
     known: dict[str, str] = {}
     try:
         if b"~" not in raw:
