@@ -1,1 +1,40 @@
-"""."""
+"""What a partner installs: publish, subscribe, store and acknowledge; nothing here knows the hub from inside.
+
+from connectors import Client, Inbox, PartnerKey
+"""
+
+from connectors.client import Client
+from connectors.deliveries import Delivery
+from connectors.errors import (
+    AuthenticationFailed,
+    ConnectorError,
+    InvalidDelivery,
+    InvalidNotice,
+    KeyFileError,
+    Refused,
+    StoreError,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from connectors.inbox import Inbox
+from connectors.keyfile import PartnerKey
+from connectors.notices import SignedNotice
+from connectors.publishing import Published
+
+__all__ = [
+    "AuthenticationFailed",
+    "Client",
+    "ConnectorError",
+    "Delivery",
+    "Inbox",
+    "InvalidDelivery",
+    "InvalidNotice",
+    "KeyFileError",
+    "PartnerKey",
+    "Published",
+    "Refused",
+    "SignedNotice",
+    "StoreError",
+    "UnexpectedAnswer",
+    "Unreachable",
+]

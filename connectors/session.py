@@ -1,0 +1,187 @@
+"""One agency's conversation with the hub over HTTP: tokens, retries, and what an answer means.
+
+A request is repeated, as the same bytes, when nothing was decided: the network failed, the hub was busy (429, 503) or
+broken (5xx). It is not repeated when the hub decided. Waiting is bounded by the caller's patience, and shared: when the
+hub asks for a pause, every request of the session keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from connectors.errors import AuthenticationFailed, Refused, UnexpectedAnswer, Unreachable
+from connectors.ids import new_id
+from connectors.keyfile import PartnerKey
+from hub.core import jws, strict
+from hub.core.errors import Refusal
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_SECONDS = 120
+RENEW_SECONDS = 60  # a token is renewed when less of its life is left
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds
+MAX_ANSWER = 64 * 1024 * 1024
+# What says that the same request may fare better later. 409 is one only for a proof that no checkpoint covers yet.
+_LATER_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LATER_CODES = frozenset({"not-yet-covered"})
+
+log = logging.getLogger("connectors")
+
+
+@dataclass(slots=True)
+class _Token:
+    text: str
+    renew_at: float  # monotonic seconds
+
+
+class Session:
+    """Made and closed by Client. `audience`: what token assertions are addressed to."""
+
+    def __init__(self, url: str, key: PartnerKey, *, audience: str, connections: int, patience: float) -> None:
+        self._key, self._audience, self._patience = key, audience, patience
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        timeout = httpx2.Timeout(15.0, read=60.0, pool=None)
+        self._http = httpx2.AsyncClient(base_url=url, limits=limits, timeout=timeout)
+        self._url = url
+        self._token: _Token | None = None
+        self._renewing = asyncio.Lock()
+        self._pause_until = 0.0
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def post(self, path: str, content: bytes, media: str, *, patience: float | None = None) -> httpx2.Response:
+        """POST these bytes until the hub decides; Refused, AuthenticationFailed, Unreachable, UnexpectedAnswer."""
+        return await self._until_decided("POST", path, patience, content=content, headers={"Content-Type": media})
+
+    async def get(self, path: str, *, patience: float | None = None, **params: str | int | float) -> httpx2.Response:
+        """GET likewise."""
+        return await self._until_decided("GET", path, patience, params=params)
+
+    async def _until_decided(self, method: str, path: str, patience: float | None, **request: Any) -> httpx2.Response:
+        deadline = time.monotonic() + (self._patience if patience is None else patience)
+        pause, renewed = FIRST_PAUSE, False
+        while True:
+            await self._keep_pause(deadline)
+            try:
+                token = await self._authorise()
+                answer = await self._send(method, path, token, request)
+                if answer.status_code == 401 and not renewed:
+                    renewed = True
+                    self._forget(token)
+                    continue
+                if answer.is_success:
+                    return answer
+                problem = _problem(answer, f"{method} {self._url}{path}")
+                if answer.status_code not in _LATER_STATUS and problem.code not in _LATER_CODES:
+                    if answer.status_code == 401:
+                        raise AuthenticationFailed(f"{problem} (key {self._key.kid})")
+                    raise problem
+                cause, asked = str(problem), _retry_after(answer)
+            except _Busy as busy:
+                cause, asked = str(busy), busy.retry_after
+            except httpx2.TransportError as error:
+                cause, asked = f"{type(error).__name__} {error}".strip(), None
+            wait = max(asked or 0.0, random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+            if time.monotonic() + wait > deadline:
+                raise Unreachable(
+                    f"{method} {self._url}{path}: nothing decided in time, last: {cause}; "
+                    "check the address and the network, then send the same again: nothing is doubled"
+                )
+            log.info("%s %s: %s; again in %.1f s", method, path, cause.partition(":")[0], wait)
+            if asked:
+                self._pause_until = max(self._pause_until, time.monotonic() + asked)
+            else:
+                await asyncio.sleep(wait)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _send(self, method: str, path: str, token: _Token, request: dict[str, Any]) -> httpx2.Response:
+        headers = request.get("headers", {}) | {"Authorization": f"Bearer {token.text}", "Accept": "application/json"}
+        return await self._http.request(method, path, **(request | {"headers": headers}))
+
+    async def _keep_pause(self, deadline: float) -> None:
+        """Wait as long as the hub asked; then not all at once."""
+        left = min(self._pause_until, deadline) - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left + random.uniform(0, 0.2))  # noqa: S311
+
+    def _forget(self, token: _Token) -> None:
+        if self._token is token:
+            self._token = None
+
+    async def _authorise(self) -> _Token:
+        """A token with life left; concurrent requests share one renewal."""
+        token = self._token
+        if token is not None and time.monotonic() < token.renew_at:
+            return token
+        async with self._renewing:
+            if self._token is None or time.monotonic() >= self._token.renew_at:
+                self._token = await self._buy_token()
+            return self._token
+
+    async def _buy_token(self) -> _Token:
+        """RFC 7523: a signed assertion, used once, for an access token."""
+        now, agency = int(time.time()), self._key.agency
+        said = {
+            "iss": agency, "sub": agency, "aud": self._audience,
+            "iat": now, "exp": now + ASSERTION_SECONDS, "jti": new_id(),
+        }  # fmt: skip
+        assertion = jws.sign_compact(said, typ="JWT", kid=self._key.kid, key=self._key.private).decode()
+        form = {
+            "grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion
+        }  # fmt: skip
+        asked = time.monotonic()
+        answer = await self._http.post("/oauth/token", data=form)
+        if answer.status_code in _LATER_STATUS:
+            raise _Busy(answer)
+        if not answer.is_success:
+            problem = _problem(answer, f"POST {self._url}/oauth/token")
+            raise AuthenticationFailed(f"no token for key {self._key.kid}: {problem.detail}")
+        body = read_json(answer)
+        if not isinstance(body.get("access_token"), str) or not isinstance(body.get("expires_in"), int):
+            raise UnexpectedAnswer(f"{self._url}/oauth/token: no access_token in the answer; is this a Comity hub?")
+        return _Token(body["access_token"], asked + max(1, body["expires_in"] - RENEW_SECONDS))
+
+
+class _Busy(httpx2.TransportError):
+    """The token endpoint asks to come back later; handled like any answer that decides nothing."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        super().__init__(f"the token endpoint answers {answer.status_code}")
+        self.retry_after = _retry_after(answer)
+
+
+def read_json(answer: httpx2.Response) -> dict[str, Any]:
+    """The object in an answer; UnexpectedAnswer when there is none."""
+    try:
+        body = strict.loads(answer.content, max_bytes=MAX_ANSWER, max_depth=32)
+    except Refusal as refusal:
+        raise UnexpectedAnswer(f"{answer.request.url}: {refusal.detail}; is this a Comity hub?") from None
+    if not isinstance(body, dict):
+        raise UnexpectedAnswer(f"{answer.request.url}: the answer is no JSON object; is this a Comity hub?")
+    return body
+
+
+def _problem(answer: httpx2.Response, where: str) -> Refused:
+    """What a problem document says; UnexpectedAnswer for a no that is none of the hub's."""
+    status = answer.status_code
+    media = answer.headers.get("content-type", "").partition(";")[0].strip()
+    if media == "application/problem+json":
+        body = read_json(answer)
+        if isinstance(body.get("code"), str) and isinstance(body.get("detail"), str):
+            return Refused(body["code"], body["detail"], status=status)
+    if status in _LATER_STATUS:  # a proxy in front of a hub that is down
+        return Refused(f"http-{status}", f"{where} answers {status}", status=status)
+    raise UnexpectedAnswer(f"{where} answers {status}, and not as a Comity hub does: check the address, and proxies")
+
+
+def _retry_after(answer: httpx2.Response) -> float | None:
+    """Seconds that the hub asks to wait; dates are not read."""
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() else None
