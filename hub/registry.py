@@ -74,7 +74,7 @@ class RegistryProcess:
             return False
         now = self._clock()
         keys = {HUB_KID: self._hub_key, OPERATOR_KID: operator_key}
-        claims = [
+        claims: list[dict[str, Any]] = [
             {"kid": kid, "alg": "Ed25519", "x": strict.b64(key.public_key().public_bytes_raw()), "not_before": 0, "not_after": FAR}
             for kid, key in keys.items()
         ]

@@ -140,7 +140,11 @@ def _within_fault(value: Any, found: Found) -> str | None:
         if not isinstance(box, list) or len(box) != 4 or not all(_kind(edge) == "number" for edge in box):
             return "box must be four numbers: west, south, east, north"
         good = -180 <= box[0] <= 180 and -180 <= box[2] <= 180 and -90 <= box[1] <= box[3] <= 90
-        return ("the box is not on the globe" if not good else None) if "object" in found.kinds else "the field is not a place"
+        return (
+            ("the box is not on the globe" if not good else None)
+            if "object" in found.kinds
+            else "the field is not a place"
+        )
     if value.keys() == {"from", "until"}:
         try:
             InForce.model_validate(value)

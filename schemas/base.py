@@ -33,17 +33,21 @@ def _instant(text: str) -> str:
     return text
 
 
-def _pattern(pattern: str, title: str, example: str, **more: Any) -> Any:
-    return Annotated[str, StringConstraints(pattern=pattern, **more), Field(title=title, examples=[example])]
-
-
-AgencyId = _pattern(r"^[a-z]{2}-[a-z0-9-]{2,40}$", "Agency id: ISO 3166-1 alpha-2, then a short name", "us-cisa")
-UuidV7 = _pattern(
-    r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
-    "UUID version 7 (RFC 9562)",
-    "01980c7e-4a00-7000-8000-000000000001",
-)
-Digest = _pattern(r"^[A-Za-z0-9_-]{43}$", "SHA-256, base64url without padding", "A" * 43)
+AgencyId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]{2}-[a-z0-9-]{2,40}$"),
+    Field(title="Agency id: ISO 3166-1 alpha-2, then a short name", examples=["us-cisa"]),
+]
+UuidV7 = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
+    Field(title="UUID version 7 (RFC 9562)", examples=["01980c7e-4a00-7000-8000-000000000001"]),
+]
+Digest = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$"),
+    Field(title="SHA-256, base64url without padding", examples=["A" * 43]),
+]
 Instant = Annotated[
     str,
     StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"),
@@ -58,15 +62,32 @@ Date = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=8_000)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Url = _pattern(r"^https?://[^\s<>\"]+$", "Web address", "https://example.org/advisory", max_length=2_000)
-Country = _pattern(r"^[A-Z]{2}$", "ISO 3166-1 alpha-2, or a user-assigned code such as XK", "DE")
-Currency = _pattern(r"^[A-Z]{3}$", "ISO 4217", "EUR")
-HsCode = _pattern(r"^\d{2}(\d{2}(\d{2}(\d{2}(\d{2})?)?)?)?$", "Harmonized System code, 2 to 10 digits", "854231")
+Url = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://[^\s<>\"]+$", max_length=2_000),
+    Field(title="Web address", examples=["https://example.org/advisory"]),
+]
+Country = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z]{2}$"),
+    Field(title="ISO 3166-1 alpha-2, or a user-assigned code such as XK", examples=["DE"]),
+]
+Currency = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z]{3}$"),
+    Field(title="ISO 4217", examples=["EUR"]),
+]
+HsCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{2}(\d{2}(\d{2}(\d{2}(\d{2})?)?)?)?$"),
+    Field(title="Harmonized System code, 2 to 10 digits", examples=["854231"]),
+]
 Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999, title="Milliseconds since the epoch")]
 Seconds = Annotated[int, Field(ge=0, le=253_402_300_799, title="Seconds since the epoch (NumericDate)")]
 Tlp = Literal["TLP:CLEAR", "TLP:GREEN", "TLP:AMBER", "TLP:AMBER+STRICT", "TLP:RED"]
 Severity = Annotated[
-    Literal["low", "medium", "high", "critical"], Field(json_schema_extra={"x-order": ["low", "medium", "high", "critical"]})
+    Literal["low", "medium", "high", "critical"],
+    Field(json_schema_extra={"x-order": ["low", "medium", "high", "critical"]}),
 ]
 
 

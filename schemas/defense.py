@@ -13,15 +13,21 @@ class Exercise(Data):
     """A planned or running exercise."""
 
     name: Line = Field(description="Name of the exercise", examples=["Northern Anchor 26"])
-    kind: Literal["live", "command-post", "tabletop", "cyber", "search-and-rescue", "other"] = Field(description="Kind of exercise")
-    domain: Literal["land", "maritime", "air", "cyber", "space", "joint"] | None = Field(default=None, description="Domain")
+    kind: Literal["live", "command-post", "tabletop", "cyber", "search-and-rescue", "other"] = Field(
+        description="Kind of exercise"
+    )
+    domain: Literal["land", "maritime", "air", "cyber", "space", "joint"] | None = Field(
+        default=None, description="Domain"
+    )
     status: Literal["planned", "running", "changed", "cancelled", "ended"] = Field(description="State of the exercise")
     participants: list[Country] | None = Field(default=None, max_length=200, description="Participating countries")
     strength: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Approximate personnel")
     from_: Instant = Field(alias="from", description="Start")
     until: Instant = Field(description="End")
     area: list[Place] | None = Field(default=None, max_length=200, description="Where")
-    restrictions: Text | None = Field(default=None, description="Airspace, sea lane and spectrum restrictions for others")
+    restrictions: Text | None = Field(
+        default=None, description="Airspace, sea lane and spectrum restrictions for others"
+    )
     description: Text | None = None
     order_of_battle: Text | None = withholdable("Units and equipment taking part")
 
@@ -30,14 +36,16 @@ class Resource(Data):
     """An offer of, or a request for, a resource."""
 
     direction: Literal["offer", "request"] = Field(description="Offer or request")
-    kind: Literal["personnel", "equipment", "supplies", "transport", "facility", "medical", "engineering", "information", "other"] = Field(
-        description="Kind of resource"
-    )
+    kind: Literal[
+        "personnel", "equipment", "supplies", "transport", "facility", "medical", "engineering", "information", "other"
+    ] = Field(description="Kind of resource")
     title: Line = Field(description="One line for people", examples=["Two mobile water purification units"])
     quantity: Annotated[float | int, Field(gt=0)] = Field(description="How many or how much")
     unit: Line | None = Field(default=None, description="Unit of the quantity", examples=["units", "t", "persons"])
     priority: Literal["routine", "priority", "immediate", "flash"] = Field(
-        default="routine", description="Precedence", json_schema_extra={"x-order": ["routine", "priority", "immediate", "flash"]}
+        default="routine",
+        description="Precedence",
+        json_schema_extra={"x-order": ["routine", "priority", "immediate", "flash"]},
     )
     location: Place | None = Field(default=None, description="Where it is, or is needed")
     from_: Instant | None = Field(default=None, alias="from", description="Available or needed from")

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from schemas.base import Country, Data, Instant, Line, Place, Text, Url, _pattern, withholdable
+from schemas.base import Country, Data, Instant, Line, Place, Text, Url, withholdable
 
-Locode = _pattern(r"^[A-Z]{2}[A-Z2-9]{3}$", "UN/LOCODE", "NLRTM")
-Eic = _pattern(r"^[0-9A-Z-]{16}$", "Energy Identification Code", "10YNL----------L")
-Asset = Literal["port", "airport", "road", "rail", "waterway", "border-crossing", "electricity", "gas", "oil", "hydrogen", "water", "telecom", "submarine-cable", "satellite", "other"]
+Locode = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z]{2}[A-Z2-9]{3}$"),
+    Field(title="UN/LOCODE", examples=["NLRTM"]),
+]
+Eic = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9A-Z-]{16}$"),
+    Field(title="Energy Identification Code", examples=["10YNL----------L"]),
+]
+Asset = Literal[
+    "port",
+    "airport",
+    "road",
+    "rail",
+    "waterway",
+    "border-crossing",
+    "electricity",
+    "gas",
+    "oil",
+    "hydrogen",
+    "water",
+    "telecom",
+    "submarine-cable",
+    "satellite",
+    "other",
+]
 
 
 class Disruption(Data):
@@ -29,7 +53,9 @@ class Disruption(Data):
     )
     available: Annotated[float | int, Field(ge=0)] | None = Field(default=None, description="Capacity that is left")
     installed: Annotated[float | int, Field(ge=0)] | None = Field(default=None, description="Capacity installed")
-    unit: Line | None = Field(default=None, description="Unit of the capacities", examples=["MW", "GWh/d", "TEU/d", "lanes"])
+    unit: Line | None = Field(
+        default=None, description="Unit of the capacities", examples=["MW", "GWh/d", "TEU/d", "lanes"]
+    )
     from_: Instant = Field(alias="from", description="From when")
     until: Instant | None = Field(default=None, description="Until when, as far as known")
     description: Text | None = None
@@ -48,7 +74,9 @@ class Project(Data):
     eic: Eic | None = Field(default=None, description="EIC of an energy asset")
     capacity: Annotated[float | int, Field(ge=0)] | None = Field(default=None, description="Capacity when finished")
     unit: Line | None = Field(default=None, description="Unit of the capacity")
-    stage: Literal["planned", "permitting", "construction", "commissioning", "operation", "cancelled"] = Field(description="Stage")
+    stage: Literal["planned", "permitting", "construction", "commissioning", "operation", "cancelled"] = Field(
+        description="Stage"
+    )
     from_: Instant | None = Field(default=None, alias="from", description="Start of works")
     until: Instant | None = Field(default=None, description="Expected completion")
     description: Text | None = None

@@ -35,10 +35,13 @@ class Opportunity(Data):
     title: Line = Field(description="One line for people", examples=["Grid-scale storage, two sites"])
     sector: Sector = Field(description="Sector")
     country: Country = Field(description="Where")
-    instrument: Literal["equity", "debt", "ppp", "concession", "grant", "guarantee", "fund", "other"] = Field(description="Form of investment")
+    instrument: Literal["equity", "debt", "ppp", "concession", "grant", "guarantee", "fund", "other"] = Field(
+        description="Form of investment"
+    )
     size: Money | None = Field(default=None, description="Size")
     stage: Literal["concept", "feasibility", "tender", "financing", "construction", "operation"] = Field(
-        description="Stage", json_schema_extra={"x-order": ["concept", "feasibility", "tender", "financing", "construction", "operation"]}
+        description="Stage",
+        json_schema_extra={"x-order": ["concept", "feasibility", "tender", "financing", "construction", "operation"]},
     )
     deadline: Date | None = Field(default=None, description="Expressions of interest until")
     description: Text | None = None
@@ -52,16 +55,25 @@ class Screening(Data):
     title: Line = Field(description="One line for people, without naming the parties")
     sector: Sector = Field(description="Sector of the target")
     country: Country = Field(description="Country of the target")
-    investor_countries: list[Country] = Field(min_length=1, max_length=50, description="Countries of the investors, direct and ultimate")
-    instrument: Literal["acquisition", "merger", "joint-venture", "greenfield", "minority-stake", "asset-purchase", "other"] = Field(
-        description="Form of investment"
+    investor_countries: list[Country] = Field(
+        min_length=1, max_length=50, description="Countries of the investors, direct and ultimate"
     )
+    instrument: Literal[
+        "acquisition", "merger", "joint-venture", "greenfield", "minority-stake", "asset-purchase", "other"
+    ] = Field(description="Form of investment")
     stake: Annotated[float | int, Field(gt=0, le=100)] | None = Field(default=None, description="Stake, per cent")
     size: Money | None = Field(default=None, description="Value of the transaction")
-    stage: Literal["notified", "phase-1", "phase-2", "cleared", "conditions", "prohibited", "withdrawn"] = Field(description="Stage of the procedure")
-    risks: list[Literal["critical-infrastructure", "critical-technology", "supply", "personal-data", "media", "defense", "other"]] | None = Field(
-        default=None, max_length=7, description="Risks under consideration"
+    stage: Literal["notified", "phase-1", "phase-2", "cleared", "conditions", "prohibited", "withdrawn"] = Field(
+        description="Stage of the procedure"
     )
+    risks: (
+        list[
+            Literal[
+                "critical-infrastructure", "critical-technology", "supply", "personal-data", "media", "defense", "other"
+            ]
+        ]
+        | None
+    ) = Field(default=None, max_length=7, description="Risks under consideration")
     comments_until: Date | None = Field(default=None, description="Comments of partners until")
     description: Text | None = None
     parties: list[Party] | None = withholdable("Investor, target and owners by name", max_length=200)

@@ -93,7 +93,9 @@ def withholdable(type_: str) -> frozenset[str]:
     model = TYPES.get(type_)
     if model is None:
         return frozenset()
-    return frozenset(_name(name, info) for name, info in model.model_fields.items() if _extra(info).get("x-withholdable"))
+    return frozenset(
+        _name(name, info) for name, info in model.model_fields.items() if _extra(info).get("x-withholdable")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,11 @@ def field(type_: str, path: str) -> Found | None:
     for part in path.split("."):
         leaves = [leaf for model in models for leaf in _member(model, part)]
         many = many or any(leaf.many for leaf in leaves)
-        models = [leaf.annotation for leaf in leaves if isinstance(leaf.annotation, type) and issubclass(leaf.annotation, Model)]
+        models = [
+            leaf.annotation
+            for leaf in leaves
+            if isinstance(leaf.annotation, type) and issubclass(leaf.annotation, Model)
+        ]
     if not leaves:
         return None
     order = next((leaf.order for leaf in leaves if leaf.order), None)

@@ -49,5 +49,5 @@ def unknown(name: str, value: str, known: Iterable[str]) -> ValidationError:
     known = list(known)
     near = get_close_matches(value, known, n=1, cutoff=0.4)
     message = f"unknown; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
-    error = InitErrorDetails(type=PydanticCustomError("unknown", message), loc=(name,), input=value)  # type: ignore[arg-type]
+    error = InitErrorDetails(type=PydanticCustomError("unknown", message), loc=(name,), input=value)
     return ValidationError.from_exception_data("Notice", [error])

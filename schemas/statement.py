@@ -7,9 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from schemas.agreement import Agreement
-from schemas.base import AgencyId, Line, Millis, Model, Seconds, Text, UuidV7, _pattern
+from schemas.base import AgencyId, Digest, Line, Millis, Model, Seconds, Text, UuidV7
 
-Kid = _pattern(r"^(hub|operator|[a-z]{2}-[a-z0-9-]{2,40})/[A-Za-z0-9._-]{1,40}$", "Key id: its owner, then a name", "us-cisa/2026-1")
+Kid = Annotated[
+    str,
+    StringConstraints(pattern=r"^(hub|operator|[a-z]{2}-[a-z0-9-]{2,40})/[A-Za-z0-9._-]{1,40}$"),
+    Field(title="Key id: its owner, then a name", examples=["us-cisa/2026-1"]),
+]
 AgreementId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -18,7 +22,7 @@ class KeyClaim(Model):
 
     kid: Kid
     alg: Literal["Ed25519"]
-    x: _pattern(r"^[A-Za-z0-9_-]{43}$", "Ed25519 public key, base64url", "A" * 43)  # type: ignore[valid-type]
+    x: Annotated[Digest, Field(title="Ed25519 public key, base64url")]
     not_before: Millis
     not_after: Millis
 

@@ -21,13 +21,17 @@ class Control(Data):
     """A change of an export-control list."""
 
     title: Line = Field(description="One line for people", examples=["Lithography equipment added"])
-    list_: Literal["dual-use", "munitions", "nuclear", "missile", "chemical-biological", "national", "sanctions", "other"] = Field(
-        alias="list", description="Which list"
-    )
+    list_: Literal[
+        "dual-use", "munitions", "nuclear", "missile", "chemical-biological", "national", "sanctions", "other"
+    ] = Field(alias="list", description="Which list")
     country: Country = Field(description="Whose list")
-    change: Literal["added", "removed", "amended", "licence-required", "licence-lifted", "denied"] = Field(description="What changes")
+    change: Literal["added", "removed", "amended", "licence-required", "licence-lifted", "denied"] = Field(
+        description="What changes"
+    )
     items: list[Item] = Field(min_length=1, max_length=500, description="Items concerned")
-    destinations: list[Country] | None = Field(default=None, max_length=300, description="Destinations concerned; absent: all")
+    destinations: list[Country] | None = Field(
+        default=None, max_length=300, description="Destinations concerned; absent: all"
+    )
     basis: Line | None = Field(default=None, description="Legal basis")
     in_force: Date | None = Field(default=None, description="In force from")
     description: Text | None = None

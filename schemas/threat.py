@@ -17,13 +17,24 @@ from schemas.base import (
     Severity,
     Text,
     Url,
-    _pattern,
     withholdable,
 )
 
-Cve = _pattern(r"^CVE-\d{4}-\d{4,19}$", "CVE identifier", "CVE-2025-48384")
-Cwe = _pattern(r"^CWE-\d{1,5}$", "CWE identifier", "CWE-416")
-Cpe = _pattern(r"^cpe:2\.3:[aho*-](:[^:\s]+(\\:[^:\s]+)*){10}$", "CPE 2.3 formatted string", "cpe:2.3:a:git:git:*:*:*:*:*:*:*:*", max_length=500)
+Cve = Annotated[
+    str,
+    StringConstraints(pattern=r"^CVE-\d{4}-\d{4,19}$"),
+    Field(title="CVE identifier", examples=["CVE-2025-48384"]),
+]
+Cwe = Annotated[
+    str,
+    StringConstraints(pattern=r"^CWE-\d{1,5}$"),
+    Field(title="CWE identifier", examples=["CWE-416"]),
+]
+Cpe = Annotated[
+    str,
+    StringConstraints(pattern=r"^cpe:2\.3:[aho*-](:[^:\s]+(\\:[^:\s]+)*){10}$", max_length=500),
+    Field(title="CPE 2.3 formatted string", examples=["cpe:2.3:a:git:git:*:*:*:*:*:*:*:*"]),
+]
 Sector = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,39}$"),
@@ -43,9 +54,23 @@ class Product(Model):
 class Indicator(Model):
     """An indicator of compromise."""
 
-    type: Literal["ipv4", "ipv6", "domain", "url", "email", "md5", "sha1", "sha256", "sha512", "file", "asn", "yara", "sigma", "stix", "other"] = Field(
-        description="What the value is"
-    )
+    type: Literal[
+        "ipv4",
+        "ipv6",
+        "domain",
+        "url",
+        "email",
+        "md5",
+        "sha1",
+        "sha256",
+        "sha512",
+        "file",
+        "asn",
+        "yara",
+        "sigma",
+        "stix",
+        "other",
+    ] = Field(description="What the value is")
     value: Text = Field(description="The indicator itself, not defanged", examples=["203.0.113.7"])
     description: Text | None = None
     first_seen: Instant | None = None
@@ -55,9 +80,17 @@ class Indicator(Model):
 class Cyber(Data):
     """A cyber threat: a vulnerability, its exploitation, malware, a campaign, an incident."""
 
-    kind: Literal["vulnerability", "exploitation", "malware", "campaign", "incident", "phishing", "indicators", "advisory", "other"] = Field(
-        description="What the notice is about"
-    )
+    kind: Literal[
+        "vulnerability",
+        "exploitation",
+        "malware",
+        "campaign",
+        "incident",
+        "phishing",
+        "indicators",
+        "advisory",
+        "other",
+    ] = Field(description="What the notice is about")
     title: Line = Field(description="One line for people", examples=["Use after free in a GPU driver, exploited"])
     summary: Text | None = Field(default=None, description="What is known, in prose")
     severity: Severity | None = Field(default=None, description="The sender's assessment; conditions route by it")
@@ -68,7 +101,9 @@ class Cyber(Data):
     cves: list[Cve] | None = Field(default=None, max_length=2000, description="CVE identifiers")
     cwes: list[Cwe] | None = Field(default=None, max_length=200, description="Weakness classes")
     exploited: bool | None = Field(default=None, description="Whether exploitation has been seen")
-    ransomware: Literal["known", "unknown"] | None = Field(default=None, description="Known use in ransomware campaigns")
+    ransomware: Literal["known", "unknown"] | None = Field(
+        default=None, description="Known use in ransomware campaigns"
+    )
     techniques: list[Annotated[str, StringConstraints(pattern=r"^T[AS]?\d{4}(\.\d{3})?$")]] | None = Field(
         default=None, max_length=500, description="MITRE ATT&CK techniques or tactics", examples=[["T1190"]]
     )
@@ -77,7 +112,9 @@ class Cyber(Data):
     date_added: Date | None = Field(default=None, description="When the source catalogued it")
     due_date: Date | None = Field(default=None, description="By when the actions are due")
     references: list[Url] | None = Field(default=None, max_length=500, description="Public references")
-    external_ids: list[Line] | None = Field(default=None, max_length=100, description="Identifiers at the source, e.g. a STIX id")
+    external_ids: list[Line] | None = Field(
+        default=None, max_length=100, description="Identifiers at the source, e.g. a STIX id"
+    )
     source_detail: Text | None = withholdable("How and where the sender learnt of it")
 
 
@@ -90,15 +127,22 @@ class _Alert(Data):
     urgency: Annotated[
         Literal["unknown", "past", "future", "expected", "immediate"],
         Field(json_schema_extra={"x-order": ["unknown", "past", "future", "expected", "immediate"]}),
-    ] = Field(description="CAP urgency", json_schema_extra={"x-order": ["unknown", "past", "future", "expected", "immediate"]})
+    ] = Field(
+        description="CAP urgency", json_schema_extra={"x-order": ["unknown", "past", "future", "expected", "immediate"]}
+    )
     severity: Annotated[
         Literal["unknown", "minor", "moderate", "severe", "extreme"],
         Field(json_schema_extra={"x-order": ["unknown", "minor", "moderate", "severe", "extreme"]}),
-    ] = Field(description="CAP severity", json_schema_extra={"x-order": ["unknown", "minor", "moderate", "severe", "extreme"]})
+    ] = Field(
+        description="CAP severity", json_schema_extra={"x-order": ["unknown", "minor", "moderate", "severe", "extreme"]}
+    )
     certainty: Annotated[
         Literal["unknown", "unlikely", "possible", "likely", "observed"],
         Field(json_schema_extra={"x-order": ["unknown", "unlikely", "possible", "likely", "observed"]}),
-    ] = Field(description="CAP certainty", json_schema_extra={"x-order": ["unknown", "unlikely", "possible", "likely", "observed"]})
+    ] = Field(
+        description="CAP certainty",
+        json_schema_extra={"x-order": ["unknown", "unlikely", "possible", "likely", "observed"]},
+    )
     locations: list[Place] | None = Field(default=None, max_length=200, description="Where")
     countries: list[Country] | None = Field(default=None, max_length=300, description="Countries concerned")
     from_: Instant | None = Field(default=None, alias="from", description="From when")
@@ -112,14 +156,14 @@ class _Alert(Data):
 class Terrorism(_Alert):
     """A terrorist threat or event."""
 
-    category: Literal["attack", "plot", "explosive", "firearms", "cbrn", "drone", "financing", "travel", "radicalisation", "other"] = Field(
-        description="Kind of threat"
-    )
+    category: Literal[
+        "attack", "plot", "explosive", "firearms", "cbrn", "drone", "financing", "travel", "radicalisation", "other"
+    ] = Field(description="Kind of threat")
 
 
 class Military(_Alert):
     """A military threat or activity."""
 
-    category: Literal["airspace", "maritime", "land", "missile", "electronic-warfare", "sabotage", "mobilisation", "hybrid", "other"] = Field(
-        description="Kind of threat"
-    )
+    category: Literal[
+        "airspace", "maritime", "land", "missile", "electronic-warfare", "sabotage", "mobilisation", "hybrid", "other"
+    ] = Field(description="Kind of threat")

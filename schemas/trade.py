@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from schemas.base import Country, Data, Date, HsCode, Instant, Line, Model, Text, Url, _pattern, withholdable
+from schemas.base import Country, Data, Date, HsCode, Instant, Line, Model, Text, Url, withholdable
 
-IcsCode = _pattern(r"^\d{2}(\.\d{3}(\.\d{2})?)?$", "International Classification for Standards", "67.040")
+IcsCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{2}(\.\d{3}(\.\d{2})?)?$"),
+    Field(title="International Classification for Standards", examples=["67.040"]),
+]
 
 
 class Measure(Data):
@@ -17,17 +21,31 @@ class Measure(Data):
     title: Line = Field(description="Title of the measure", examples=["Maximum levels of cadmium in rice"])
     notifying: Country = Field(description="Notifying country")
     body: Line | None = Field(default=None, description="Agency responsible")
-    basis: Literal["tbt", "sps", "customs", "export-restriction", "import-restriction", "quota", "tariff", "other"] = Field(
-        description="What kind of measure, after the agreement it is notified under"
+    basis: Literal["tbt", "sps", "customs", "export-restriction", "import-restriction", "quota", "tariff", "other"] = (
+        Field(description="What kind of measure, after the agreement it is notified under")
     )
     symbol: Line | None = Field(default=None, description="Document symbol", examples=["G/SPS/N/JPN/1234"])
     hs_codes: list[HsCode] | None = Field(default=None, max_length=500, description="Products covered, HS")
     ics_codes: list[IcsCode] | None = Field(default=None, max_length=100, description="Products covered, ICS")
     products: Text | None = Field(default=None, description="Products covered, in words")
-    countries: list[Country] | None = Field(default=None, max_length=300, description="Countries affected; absent: all partners")
-    objective: Literal[
-        "health", "safety", "environment", "food-safety", "animal-health", "plant-protection", "security", "consumer", "quality", "other"
-    ] | None = Field(default=None, description="Objective and rationale")
+    countries: list[Country] | None = Field(
+        default=None, max_length=300, description="Countries affected; absent: all partners"
+    )
+    objective: (
+        Literal[
+            "health",
+            "safety",
+            "environment",
+            "food-safety",
+            "animal-health",
+            "plant-protection",
+            "security",
+            "consumer",
+            "quality",
+            "other",
+        ]
+        | None
+    ) = Field(default=None, description="Objective and rationale")
     description: Text | None = Field(default=None, description="Content of the measure")
     urgent: bool | None = Field(default=None, description="Notified under the urgency procedure")
     adoption: Date | None = Field(default=None, description="Proposed date of adoption")
@@ -59,28 +77,49 @@ class ProductAlert(Data):
 
     reference: Line = Field(description="Reference at the source", examples=["2026.1234", "A12/00123/26"])
     title: Line | None = Field(default=None, description="Subject, in the source's words and language")
-    basis: Literal["official-control", "border-control", "own-check", "consumer-complaint", "food-poisoning", "market-surveillance", "monitoring", "other"] | None = Field(
-        default=None, description="What led to the alert"
-    )
-    classification: Literal["alert", "information-attention", "information-follow-up", "border-rejection", "news", "recall", "other"] | None = Field(
-        default=None, description="Kind of notification"
-    )
+    basis: (
+        Literal[
+            "official-control",
+            "border-control",
+            "own-check",
+            "consumer-complaint",
+            "food-poisoning",
+            "market-surveillance",
+            "monitoring",
+            "other",
+        ]
+        | None
+    ) = Field(default=None, description="What led to the alert")
+    classification: (
+        Literal[
+            "alert", "information-attention", "information-follow-up", "border-rejection", "news", "recall", "other"
+        ]
+        | None
+    ) = Field(default=None, description="Kind of notification")
     risk: Literal["none", "low", "medium", "serious"] = Field(
         description="Risk decision; `medium` also stands for potentially serious or undecided",
         json_schema_extra={"x-order": ["none", "low", "medium", "serious"]},
     )
-    risk_detail: Line | None = Field(default=None, description="Risk decision in the source's words", examples=["potentially serious"])
+    risk_detail: Line | None = Field(
+        default=None, description="Risk decision in the source's words", examples=["potentially serious"]
+    )
     hazards: list[Hazard] | None = Field(default=None, max_length=200, description="Hazards found")
     product: Line = Field(description="Product name, any language", examples=["冷凍枝豆", "Sesame seeds"])
-    category: Line | None = Field(default=None, description="Product category in the source's words", examples=["nuts, nut products and seeds"])
+    category: Line | None = Field(
+        default=None, description="Product category in the source's words", examples=["nuts, nut products and seeds"]
+    )
     brand: Line | None = None
     description: Text | None = None
     lots: list[Line] | None = Field(default=None, max_length=500, description="Batches, barcodes, models")
     hs_codes: list[HsCode] | None = Field(default=None, max_length=100, description="HS codes")
     notifying: Country | None = Field(default=None, description="Notifying country")
     origin: list[Country] | None = Field(default=None, max_length=300, description="Countries of origin")
-    distribution: list[Country] | None = Field(default=None, max_length=300, description="Countries it was distributed to")
-    for_attention: list[Country] | None = Field(default=None, max_length=300, description="Countries asked to take note")
+    distribution: list[Country] | None = Field(
+        default=None, max_length=300, description="Countries it was distributed to"
+    )
+    for_attention: list[Country] | None = Field(
+        default=None, max_length=300, description="Countries asked to take note"
+    )
     for_follow_up: list[Country] | None = Field(default=None, max_length=300, description="Countries asked to act")
     measures: list[Text] | None = Field(default=None, max_length=100, description="Measures taken")
     notified: Date | Instant | None = Field(default=None, description="When the source notified it")
