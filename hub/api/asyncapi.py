@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+
 from schemas.ledger import Acknowledgement
 from schemas.notice import TYPES, Notice, withholdable
 

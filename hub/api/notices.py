@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import APIRouter, Depends, Query
 from pydantic import ValidationError
-from schemas.notice import Notice, validate
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +25,7 @@ from hub.core.decision import Grant, Reason, Received, Seen, decide, explain
 from hub.core.process import Accepted, Refused, process
 from hub.core.registry import View
 from hub.index import Index, NoticeStatus
+from schemas.notice import Notice, validate
 from schemas.problems import explain_error
 
 RECEIPT_TYP = "receipt+jwt"

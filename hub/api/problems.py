@@ -1,4 +1,3 @@
-# ruff: noqa: E501  one problem, one line: it is a table
 """Every way the HTTP interface says no: one table, RFC 9457 problem details, and the page that documents them.
 
 A refused notice carries the reason code that the ledger records, so a publisher, an operator and an auditor speak of a refusal

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ from hub.rows import Entry
 STATEMENT_TYPE = "application/jose+json"
 JUDGEMENT_SECONDS = 10.0
 LOOK_SECONDS = 1.0
+REMEMBERED = 10_000
 LEDGER = "comity.ledger"
 JSON = "application/json"
 
@@ -53,6 +55,7 @@ class RegistryRoutes:
     ) -> None:
         self._log, self._index, self._door, self._clock, self._max_body = log, index, door, clock, max_body
         self._waiting, self._drain = waiting, drain
+        self._brought: OrderedDict[tuple[str, str], None] = OrderedDict()  # (statement, caller), the newest ones
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", tags=["registry"], dependencies=[Depends(self._door.admit)])
@@ -110,6 +113,7 @@ class RegistryRoutes:
             if before.entry.leaf["digest"] != strict.b64(signed.digest):
                 raise Problem("duplicate-statement", f"another statement with id {id_} is on record; use a new id")
             return Response(strict.dumps(_event(before.entry)), 201, media_type=JSON)
+        self._remember(id_, principal)
         with self._waiting.hold(principal.name):
             await self._log.append(REQUESTS, Record(document, None, {"content-type": STATEMENT_TYPE, "ce_id": id_}))
             status = await while_connected(request, self._judgement(id_), self._drain.wait())
@@ -120,6 +124,12 @@ class RegistryRoutes:
             shown = _status(status)
             raise Problem(shown["reason"], shown["detail"])
         return Response(strict.dumps(_event(status.entry)), 201, media_type=JSON)
+
+    def _remember(self, id_: str, principal: Principal) -> None:
+        """While a statement is pending nobody knows whom it concerns; who brought it may ask all the same."""
+        self._brought[id_, principal.name] = None
+        if len(self._brought) > REMEMBERED:
+            self._brought.popitem(last=False)
 
     async def _judgement(self, id_: str) -> StatementStatus | None:
         """The statement's status once it is judged; None when that takes longer than a caller should wait."""
@@ -139,15 +149,14 @@ class RegistryRoutes:
         principal = caller(request)
         await self._index.catch_up()
         status = await self._index.statement(id)
-        if status is None or not (principal.role != "partner" or _concerns(status, principal.name)):
+        brought = (id, principal.name) in self._brought
+        if status is None or not (principal.role != "partner" or brought or _concerns(status, principal.name)):
             raise not_found()
         return Response(strict.dumps(_status(status)), media_type=JSON)
 
 
 def _concerns(status: StatementStatus, agency: str) -> bool:
-    """Whether a partner may know of the statement: it is named in it, or signed it. Not judged yet: nobody but its
-    bringer.
-    """
+    """Whether a partner may know of the statement: it is named in it, or signed it."""
     sealed = (status.entry.sealed if status.entry else None) or {}
     document = sealed.get("statement") or sealed.get("raw", "").encode()
     try:

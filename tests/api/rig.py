@@ -82,7 +82,7 @@ class Rig:
         return {"authorization": f"Bearer {self.tokens[name]}"}
 
     async def get(self, who, path, **params):
-        return await self.http.get(path, params=params, headers=await self.auth(who))
+        return await self.http.get(path, params=params or None, headers=await self.auth(who))
 
     async def publish(self, who, raw, **headers):
         return await self.http.post("/v1/notices", content=raw, headers=await self.auth(who) | SD_JWT | headers)
@@ -152,5 +152,7 @@ def problem(answer, status, code):
     assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     said = json.loads(answer.content)
-    assert said["status"] == status and said["type"] == f"urn:comity:problem:{code}" and said["title"] and said["detail"]
+    assert (
+        said["status"] == status and said["type"] == f"urn:comity:problem:{code}" and said["title"] and said["detail"]
+    )
     return said["detail"]

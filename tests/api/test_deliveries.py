@@ -11,7 +11,7 @@ import pytest_asyncio
 from hub.api import deliveries, serve
 from hub.app import Hub
 from hub.core import envelope, strict
-from tests.api.rig import A, ACK, AUDITOR, B, C, OUT, Rig, populate, problem, settings_for
+from tests.api.rig import ACK, AUDITOR, OUT, A, B, C, Rig, populate, problem, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -91,7 +91,10 @@ async def test_who_receives_nothing_reads_an_empty_page(live):
     problem(await live.get("operator", "/v1/deliveries"), 403, "forbidden")
 
 
-@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 501}, {"after": -2}, {"after": "x"}, {"wait": 31}, {"wait": -1}, {"after": 2**60}])
+@pytest.mark.parametrize(
+    "params",
+    [{"limit": 0}, {"limit": 501}, {"after": -2}, {"after": "x"}, {"wait": 31}, {"wait": -1}, {"after": 2**60}],
+)
 async def test_parameters_out_of_range_are_named(live, params):
     assert next(iter(params)) in problem(await live.get(B, "/v1/deliveries", **params), 400, "bad-request")
 

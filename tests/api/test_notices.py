@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from hub.core import envelope, jws, strict
-from tests.api.rig import A, AUDITOR, B, C, OUT, SD_JWT, now_s, problem, rigged
+from tests.api.rig import AUDITOR, OUT, SD_JWT, A, B, C, now_s, problem, rigged
 from tests.world import CYBER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -207,7 +207,10 @@ async def test_preview_is_what_the_router_then_decides_and_stores_nothing(rig):
     assert signed.status_code == 200, signed.text
     assert await in_topic(rig, A) == before
     status = await rig.settled((await rig.publish(A, raw)).json())
-    decided = [{n: d[n] for n in ("recipient", "agreement", "version", "clause", "withheld", "reason")} for d in status["deliveries"]]
+    decided = [
+        {n: d[n] for n in ("recipient", "agreement", "version", "clause", "withheld", "reason")}
+        for d in status["deliveries"]
+    ]
     assert signed.json()["grants"] == decided
     assert {each["agency"] for each in signed.json()["denied"]} == {OUT, AUDITOR}
     claims = rig.now().claims(A, tlp="TLP:RED")
@@ -224,7 +227,13 @@ async def test_preview_refuses_what_the_router_would_refuse(rig):
     foreign = rig.now().claims(B)
     problem(await rig.http.post("/v1/notices/preview", json=foreign, headers=headers), 403, "wrong-sender")
     problem(await rig.http.post("/v1/notices/preview", json=[1], headers=headers), 422, "schema")
-    problem(await rig.http.post("/v1/notices/preview", content=b"{", headers=headers | {"content-type": "application/json"}), 400, "malformed")
+    problem(
+        await rig.http.post(
+            "/v1/notices/preview", content=b"{", headers=headers | {"content-type": "application/json"}
+        ),
+        400,
+        "malformed",
+    )
     problem(await rig.http.post("/v1/notices/preview", content=b"x", headers=headers | SD_JWT), 400, "malformed")
 
 

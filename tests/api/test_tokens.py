@@ -7,7 +7,7 @@ import pytest
 
 from hub.api.replay import UsedAssertions
 from hub.core import jws
-from tests.api.rig import A, AUDITOR, B, URL, assertion, now_s, problem, token_form
+from tests.api.rig import AUDITOR, URL, A, B, assertion, now_s, problem, token_form
 from tests.world import key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
