@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -106,8 +105,8 @@ class Notary:
         self.interval = interval_ms / 1000
         self.trip = trip
         self.tree = Frontier()
+        self.offset = -1  # of the newest entry in the tree
         self._claim: Claim | None = None
-        self._last = float("-inf")  # monotonic seconds of the last checkpoint
 
     async def start(self) -> None:
         """Claim the ledger and verify that it still says what was signed; VerificationFailed when it does not."""
@@ -116,16 +115,18 @@ class Notary:
         self.trip("notary.start.2-claimed")
         covered = Covered.decode(claim.state.get(STATE))
         await self._compare_with_checkpoint(covered)
-        self.tree = await self._rebuild(covered)
+        self.tree, self.offset = await self._rebuild(covered), covered.offset
         self._claim = claim
         self.trip("notary.start.3-verified")
 
     async def run(self) -> None:
         """Sign until cancelled. An entry is covered at once when the notary is idle, in `interval_ms` under load."""
         while True:
-            if await self.step(wait=IDLE_WAIT) < BATCH:
-                # A full batch is a backlog: go on. Otherwise let entries gather, so that one signature covers many.
-                await asyncio.sleep(max(0.0, self._last + self.interval - time.monotonic()))
+            end = await self.log.end(LEDGER)
+            await self.step(wait=IDLE_WAIT)
+            while self.offset < end and await self.step():
+                pass  # more than one batch was waiting
+            await asyncio.sleep(self.interval)  # so that one signature covers many entries
 
     async def step(self, wait: float = 0.0) -> int:
         """Cover at most one batch of new entries; returns how many (0: none came within `wait` seconds)."""
@@ -143,9 +144,6 @@ class Notary:
             # not have: what is true stands in the log, and the next step claims again and reads it.
             await self._sign(claim, batch)
         self._claim = claim
-        if not batch:
-            return 0
-        self._last = time.monotonic()
         return len(batch)
 
     async def close(self) -> None:
@@ -165,7 +163,7 @@ class Notary:
         self.trip("notary.sign.1-before-commit")
         await claim.commit(batch, [(CHECKPOINTS, record)], {STATE: covered.encode()})
         self.trip("notary.sign.2-committed")
-        self.tree = tree
+        self.tree, self.offset = tree, covered.offset
 
     async def _compare_with_checkpoint(self, covered: Covered) -> None:
         """State and newest checkpoint were committed together, so they must agree."""

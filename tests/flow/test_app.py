@@ -159,7 +159,7 @@ def rewrite(path):
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         changed = db.execute(
             """UPDATE records SET value = CAST(replace(CAST(value AS TEXT), '"v":1}', '"v":2}') AS BLOB)
-            WHERE offset = 0 AND topic = (SELECT id FROM topics WHERE name = 'comity.ledger')"""
+            WHERE CAST(value AS TEXT) LIKE '{"at":%"kind":"registry"%'"""
         ).rowcount
     assert changed == 1
 

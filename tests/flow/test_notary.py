@@ -208,3 +208,23 @@ async def test_entries_are_covered_promptly_when_idle_and_together_under_load(lo
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_backlog_of_many_batches_is_covered_without_pauses(log, monkeypatch):
+    """The interval spaces checkpoints of new entries; it does not slow down catching up."""
+    monkeypatch.setattr("hub.notary.BATCH", 4)
+    await append(log, *(entry(n) for n in range(19)))
+    running = asyncio.create_task(Notary(log, SIGNER, interval_ms=60_000).run())
+    try:
+        assert len(await read_until(log, 5)) == 5
+        assert [c.size for c in await checkpoints(log)] == [4, 8, 12, 16, 19]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def read_until(log, count):
+    async with asyncio.timeout(5):
+        while len(found := await checkpoints(log)) < count:
+            await log.read(CHECKPOINTS, after=len(found) - 1, wait=1)
+    return found
