@@ -94,7 +94,7 @@ Severity = Annotated[
 class Place(Model):
     """A point, WGS 84 degrees, with an optional name and code."""
 
-    lat: Annotated[float | int, Field(ge=-90, le=90)] | None = None
-    lon: Annotated[float | int, Field(ge=-180, le=180)] | None = None
+    lat: Annotated[float, Field(ge=-90, le=90)] | None = None
+    lon: Annotated[float, Field(ge=-180, le=180)] | None = None
     name: Line | None = None
     country: Country | None = None

@@ -40,7 +40,7 @@ class Resource(Data):
         "personnel", "equipment", "supplies", "transport", "facility", "medical", "engineering", "information", "other"
     ] = Field(description="Kind of resource")
     title: Line = Field(description="One line for people", examples=["Two mobile water purification units"])
-    quantity: Annotated[float | int, Field(gt=0)] = Field(description="How many or how much")
+    quantity: Annotated[float, Field(gt=0)] = Field(description="How many or how much")
     unit: Line | None = Field(default=None, description="Unit of the quantity", examples=["units", "t", "persons"])
     priority: Literal["routine", "priority", "immediate", "flash"] = Field(
         default="routine",

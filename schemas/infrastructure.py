@@ -51,8 +51,8 @@ class Disruption(Data):
     severity: Literal["minor", "moderate", "severe", "closed"] = Field(
         description="How bad", json_schema_extra={"x-order": ["minor", "moderate", "severe", "closed"]}
     )
-    available: Annotated[float | int, Field(ge=0)] | None = Field(default=None, description="Capacity that is left")
-    installed: Annotated[float | int, Field(ge=0)] | None = Field(default=None, description="Capacity installed")
+    available: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Capacity that is left")
+    installed: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Capacity installed")
     unit: Line | None = Field(
         default=None, description="Unit of the capacities", examples=["MW", "GWh/d", "TEU/d", "lanes"]
     )
@@ -72,7 +72,7 @@ class Project(Data):
     countries: list[Country] = Field(min_length=1, max_length=50, description="Where")
     locode: Locode | None = Field(default=None, description="UN/LOCODE")
     eic: Eic | None = Field(default=None, description="EIC of an energy asset")
-    capacity: Annotated[float | int, Field(ge=0)] | None = Field(default=None, description="Capacity when finished")
+    capacity: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Capacity when finished")
     unit: Line | None = Field(default=None, description="Unit of the capacity")
     stage: Literal["planned", "permitting", "construction", "commissioning", "operation", "cancelled"] = Field(
         description="Stage"

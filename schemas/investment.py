@@ -17,7 +17,7 @@ Sector = Literal[
 class Money(Model):
     """An amount in a currency (ISO 4217)."""
 
-    amount: Annotated[float | int, Field(ge=0)]
+    amount: Annotated[float, Field(ge=0)]
     currency: Currency
 
 
@@ -61,7 +61,7 @@ class Screening(Data):
     instrument: Literal[
         "acquisition", "merger", "joint-venture", "greenfield", "minority-stake", "asset-purchase", "other"
     ] = Field(description="Form of investment")
-    stake: Annotated[float | int, Field(gt=0, le=100)] | None = Field(default=None, description="Stake, per cent")
+    stake: Annotated[float, Field(gt=0, le=100)] | None = Field(default=None, description="Stake, per cent")
     size: Money | None = Field(default=None, description="Value of the transaction")
     stage: Literal["notified", "phase-1", "phase-2", "cleared", "conditions", "prohibited", "withdrawn"] = Field(
         description="Stage of the procedure"

@@ -35,7 +35,7 @@ def below(name: str, error: ValidationError) -> ValidationError:
     """The same faults, told from one level further up."""
     details = [
         InitErrorDetails(
-            type=PydanticCustomError(item["type"], item["msg"].replace("{", "(").replace("}", ")")),
+            type=PydanticCustomError(item["type"], "{said}", {"said": item["msg"]}),
             loc=(name, *item["loc"]),
             input=item["input"],
         )
@@ -49,5 +49,5 @@ def unknown(name: str, value: str, known: Iterable[str]) -> ValidationError:
     known = list(known)
     near = get_close_matches(value, known, n=1, cutoff=0.4)
     message = f"unknown; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
-    error = InitErrorDetails(type=PydanticCustomError("unknown", message), loc=(name,), input=value)
+    error = InitErrorDetails(type=PydanticCustomError("unknown", "{said}", {"said": message}), loc=(name,), input=value)
     return ValidationError.from_exception_data("Notice", [error])

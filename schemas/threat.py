@@ -94,7 +94,7 @@ class Cyber(Data):
     title: Line = Field(description="One line for people", examples=["Use after free in a GPU driver, exploited"])
     summary: Text | None = Field(default=None, description="What is known, in prose")
     severity: Severity | None = Field(default=None, description="The sender's assessment; conditions route by it")
-    cvss: Annotated[float | int, Field(ge=0, le=10)] | None = Field(default=None, description="CVSS base score")
+    cvss: Annotated[float, Field(ge=0, le=10)] | None = Field(default=None, description="CVSS base score")
     sectors: list[Sector] | None = Field(default=None, max_length=50, description="Sectors concerned")
     countries: list[Country] | None = Field(default=None, max_length=300, description="Countries concerned")
     products: list[Product] | None = Field(default=None, max_length=1000, description="Affected products")
