@@ -32,8 +32,10 @@ class ListenError(ComityError):
     """The address cannot be used; the message says why and what to do."""
 
 
-async def serve(hub: Hub, settings: Settings, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve `hub` until a signal asks to stop. `ready` is told the base URL once requests are answered.
+async def serve(
+    hub: Hub, settings: Settings, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
+) -> None:
+    """Serve `hub` until a signal, or `stop`, asks to end. `ready` is told the base URL once requests are answered.
 
     ListenError when the address cannot be used.
     """
@@ -47,9 +49,12 @@ async def serve(hub: Hub, settings: Settings, *, ready: Callable[[str], None] | 
         )  # fmt: skip
         server = _Server(config, hub, app.state.drain, min(NOTICE_SECONDS, settings.drain_seconds))
         server.on_started = lambda: _announce(url, ready)
+        watch = asyncio.create_task(_watch(stop, server)) if stop is not None else None
         try:
             await server.serve(sockets=[listener])
         finally:
+            if watch is not None:
+                watch.cancel()
             app.state.close()
 
 
@@ -71,7 +76,7 @@ class _Server(uvicorn.Server):
         caught = []
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(RuntimeError, ValueError):  # only the main thread has signals
-                loop.add_signal_handler(number, self._stop)
+                loop.add_signal_handler(number, self.leave)
                 caught.append(number)
         try:
             yield
@@ -79,7 +84,8 @@ class _Server(uvicorn.Server):
             for number in caught:
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
+    def leave(self) -> None:
+        """Begin to stop."""
         if self._drain.is_set():
             return  # once is enough; the time to drain is bounded
         log.info("draining", seconds=self.config.timeout_graceful_shutdown)
@@ -89,6 +95,11 @@ class _Server(uvicorn.Server):
 
     def _leave(self) -> None:
         self.should_exit = True
+
+
+async def _watch(stop: asyncio.Event, server: _Server) -> None:
+    await stop.wait()
+    server.leave()
 
 
 def _announce(url: str, ready: Callable[[str], None] | None) -> None:
