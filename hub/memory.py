@@ -4,7 +4,7 @@
 |---|---|---|
 | `at` | the newest decision time, ms | for ever: ledger times never go back |
 | `n/<sender>/<jti>` | `<exp>|<digest>|<who received it>` | a day after `exp`: the same bytes get their old answer, other bytes are equivocation |
-| `r/<digest>` | `<exp>|<reason>`: a refusal on record | a day: the same refusal is not written again and again |
+| `r/<owner>/<digest>` | `<exp>|<reason>`: a refusal on record | a day: it is not written again and again |
 | `d/<sender>/<recipient>` | the last delivery number | for ever: numbers have no gap |
 
 Changes are collected beside the committed state and join it only after the commit: a failed transaction leaves no trace.
@@ -56,13 +56,13 @@ class Memory:
         value = f"{seen.exp}|{b64(seen.digest)}|{json.dumps(received, separators=(',', ':')) if received else ''}"
         self._expire_later(f"n/{sender}/{jti}", value.encode(), seen.exp)
 
-    def refused(self, digest: bytes) -> str | None:
-        """The reason under which this very message was last refused, if that is still on mind."""
-        value = self._get(f"r/{b64(digest)}")
+    def refused(self, owner: str, digest: bytes) -> str | None:
+        """The reason under which this very message of `owner` was last refused, if that is still on mind."""
+        value = self._get(f"r/{owner}/{b64(digest)}")
         return value.split(b"|", 1)[1].decode() if value else None
 
-    def remember_refusal(self, digest: bytes, reason: str, at: int) -> None:
-        self._expire_later(f"r/{b64(digest)}", f"{at // 1000}|{reason}".encode(), at // 1000)
+    def remember_refusal(self, owner: str, digest: bytes, reason: str, at: int) -> None:
+        self._expire_later(f"r/{owner}/{b64(digest)}", f"{at // 1000}|{reason}".encode(), at // 1000)
 
     def next_number(self, sender: str, recipient: str) -> int:
         key = f"d/{sender}/{recipient}"

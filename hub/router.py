@@ -99,12 +99,12 @@ class Plan:
         self.memory.remember(notice.iss, notice.jti, Seen(outcome.digest, notice.exp, received))
 
     def _refuse(self, message: Message, owner: str, outcome: Refused, by: str) -> None:
-        if self.memory.refused(outcome.digest) == outcome.reason:
+        if self.memory.refused(owner, outcome.digest) == outcome.reason:
             return  # on record already; writing it again would let anyone grow the ledger at will
         sealed = {"sender": owner, "reason": outcome.reason, "detail": outcome.detail, "by": by, "source": _source(message)}
         sealed |= {k: v for k, v in (("jti", outcome.jti), ("type", outcome.type), ("kid", outcome.kid)) if v is not None}
         self._ledger("notice", outcome.digest, "refused", [], sealed)
-        self.memory.remember_refusal(outcome.digest, outcome.reason, self.at)
+        self.memory.remember_refusal(owner, outcome.digest, outcome.reason, self.at)
 
     def _store(self, message: Message, owner: str, outcome: Stored) -> None:
         ack = outcome.acknowledgement

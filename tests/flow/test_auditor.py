@@ -82,25 +82,28 @@ async def audit(path: Path, **options: Any) -> Report:
         await log.close()
 
 
+def place(db: sqlite3.Connection, topic: str, offset: int = 0) -> int:
+    """Where the embedded log keeps a record: topic << 40 | offset."""
+    return db.execute("SELECT id FROM topics WHERE name = ?", (topic,)).fetchone()[0] << 40 | offset
+
+
 def rows(db: sqlite3.Connection, topic: str) -> list[tuple[int, bytes, str]]:
-    return db.execute(
-        "SELECT offset, value, headers FROM records JOIN topics ON id = topic WHERE name = ? ORDER BY offset", (topic,)
-    ).fetchall()
+    first = place(db, topic)
+    found = db.execute("SELECT id, value, headers FROM records WHERE id BETWEEN ? AND ? ORDER BY id", (first, first + (1 << 40) - 1))
+    return [(id_ - first, value, headers) for id_, value, headers in found]
 
 
 def put(db: sqlite3.Connection, topic: str, offset: int, value: bytes, headers: str | None = None) -> None:
-    db.execute("UPDATE records SET value = ? WHERE offset = ? AND topic = (SELECT id FROM topics WHERE name = ?)", (value, offset, topic))
-    if headers is not None:
-        db.execute("UPDATE records SET headers = ? WHERE offset = ? AND topic = (SELECT id FROM topics WHERE name = ?)", (headers, offset, topic))
+    db.execute("UPDATE records SET value = ?, headers = ifnull(?, headers) WHERE id = ?", (value, headers, place(db, topic, offset)))
 
 
 def drop(db: sqlite3.Connection, topic: str, offset: int) -> None:
-    db.execute("DELETE FROM records WHERE offset = ? AND topic = (SELECT id FROM topics WHERE name = ?)", (offset, topic))
+    db.execute("DELETE FROM records WHERE id = ?", (place(db, topic, offset),))
 
 
-def insert(db: sqlite3.Connection, topic: str, value: bytes, headers: str = "") -> None:
-    end = len(rows(db, topic))
-    db.execute("INSERT INTO records SELECT id, ?, NULL, ?, ? FROM topics WHERE name = ?", (end, value, headers, topic))
+def insert(db: sqlite3.Connection, topic: str, value: bytes, headers: str = "", offset: int | None = None) -> None:
+    end = len(rows(db, topic)) if offset is None else offset
+    db.execute("INSERT INTO records (id, headers, value) VALUES (?, ?, ?)", (place(db, topic, end), headers, value))
 
 
 def entries(db: sqlite3.Connection) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
@@ -119,7 +122,8 @@ def rewrite(db: sqlite3.Connection, offset: int, leaf: dict[str, Any], sealed: d
 def resign(db: sqlite3.Connection) -> None:
     """What the holder of the hub's key can do: sign the rewritten ledger anew, and forget the old checkpoints."""
     tree = Tree(leaf_hash(value.partition(b"\n")[0]) for _, value, _ in rows(db, "comity.ledger"))
-    db.execute("DELETE FROM records WHERE topic = (SELECT id FROM topics WHERE name = 'comity.checkpoints')")
+    for offset, _, _ in rows(db, "comity.checkpoints"):
+        drop(db, "comity.checkpoints", offset)
     insert(db, "comity.checkpoints", sign_checkpoint(Checkpoint("comity.test/ledger", tree.size, tree.root()), SIGNER))
 
 
@@ -206,8 +210,10 @@ def drop_notice(db: sqlite3.Connection) -> str:
 def slip_in_notice(db: sqlite3.Connection) -> str:
     """Acknowledged, then made to vanish from the ledger before another one."""
     _, value, headers = rows(db, f"comity.notices.{B}")[0]
-    db.execute("UPDATE records SET offset = offset + 100 WHERE topic = (SELECT id FROM topics WHERE name = ?)", (f"comity.notices.{B}",))
-    db.execute("INSERT INTO records SELECT id, 0, NULL, ?, ? FROM topics WHERE name = ?", (b"other" + value, headers, f"comity.notices.{B}"))
+    for at, found, more in reversed(rows(db, f"comity.notices.{B}")):
+        drop(db, f"comity.notices.{B}", at)
+        insert(db, f"comity.notices.{B}", found, more, at + 100)
+    insert(db, f"comity.notices.{B}", b"other" + value, headers, 0)
     return ""
 
 
