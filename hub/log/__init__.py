@@ -59,7 +59,7 @@ class Record:
 
     def size(self) -> int:
         """Bytes it counts for against MAX_RECORD. UnicodeEncodeError for text that is not Unicode (lone surrogates)."""
-        texts = "".join(part for header in self.headers.items() for part in header)
+        texts = "".join([*self.headers, *self.headers.values()])
         return len(self.value) + len((self.key or "").encode()) + len(texts.encode())
 
 

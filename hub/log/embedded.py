@@ -63,7 +63,7 @@ class EmbeddedLog:
         """Finish what was begun, then let go of the file; who still waits for records hears Unavailable."""
         if not self._closed:
             self._closed = True
-            self._waiting.close(self._over)
+            self._waiting.close(f"{self.path}: this log was closed while waiting; open it again")
             if self._writer is not None:
                 await self._writer.close()
             self._reader.close()
@@ -96,19 +96,18 @@ class EmbeddedLog:
         positions, state = await asyncio.to_thread(self._restore, number)
         return EmbeddedClaim(self, shard, number, epoch, positions, state)
 
-    @property
-    def _over(self) -> str:
-        return f"{self.path}: this log is closed; open it again"
-
     async def _submit(self, operation: Operation) -> Any:
         if self._writer is None:
             raise Unavailable(f"{self.path} is open for reading only; open it without read_only to write")
         return await self._writer.submit(operation)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(f"{self.path}: this log is closed; open it again")
+
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Rows of committed data."""
-        if self._closed:
-            raise Unavailable(self._over)
+        self._check_open()
         try:
             return self._reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
@@ -123,6 +122,7 @@ class EmbeddedLog:
 
     def _fetch(self, topic: str, after: int, limit: int, room: int = MAX_READ) -> list[Stored]:
         """Records in order; at most `room` bytes of values, but at least one record."""
+        self._check_open()
         number = self._topic(topic)
         if number is None or limit <= 0:
             return []

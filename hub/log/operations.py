@@ -6,17 +6,16 @@ transaction are not touched by it.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as _quote
 from typing import Any, Protocol
 
 from hub.log import MAX_RECORD, Fenced, LogError, Record, TooLarge, UnknownTopic
 from hub.log.database import OFFSET_BITS
 
-_headers = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_Row = tuple[int, str | None, str, bytes]
+_Row = tuple[str | None, str, bytes]  # key, headers as JSON or nothing, value
 
 
 class Operation(Protocol):
@@ -39,7 +38,7 @@ class Transaction:
         self.changed: set[str] = set()  # topics written to, and shards claimed: who waits for them is woken
         self._topics = topics
         self._next: dict[int, int] = {}
-        self._rows: list[_Row] = []
+        self._rows: list[tuple[int, str | None, str, bytes]] = []
 
     def topic(self, name: str) -> int:
         """The number of a topic; UnknownTopic when nobody made it."""
@@ -51,16 +50,14 @@ class Transaction:
             number = self._topics[name] = row[0]
         return number
 
-    def put(self, name: str, row: tuple[str | None, str, bytes]) -> int:
-        """Place a record behind the end of a topic that exists; its offset."""
-        topic = self.topic(name)
+    def put(self, topic: int, row: _Row) -> int:
+        """Place a record behind the end of a topic; its offset."""
         offset = self._next.get(topic)
         if offset is None:
             [offset] = self.db.execute("SELECT next FROM topics WHERE id = ?", (topic,)).fetchone()
         self._next[topic] = offset + 1
         self._rows.append((topic << OFFSET_BITS | offset, *row))
-        self.changed.add(name)
-        return int(offset)
+        return offset
 
     def flush(self) -> None:
         """Write the rows that wait."""
@@ -70,14 +67,15 @@ class Transaction:
             self._rows = []
 
 
-def row_of(topic: str, record: Record) -> tuple[str | None, str, bytes]:
-    """Key, headers and value as stored; LogError when the record cannot be."""
+def row_of(topic: str, record: Record) -> _Row:
+    """A record as stored; TooLarge, or LogError when it is none."""
     try:
         if not isinstance(record.value, bytes):
             raise TypeError(f"value is {type(record.value).__name__}, not bytes")
         size = record.size()
-        headers = _headers(dict(record.headers)) if record.headers else ""
-    except (TypeError, UnicodeEncodeError) as error:
+        # json.dumps does the same in twice the time, which is a third of what it takes to write a record.
+        headers = ",".join([f"{_quote(name)}:{_quote(text)}" for name, text in record.headers.items()])
+    except (TypeError, AttributeError, UnicodeEncodeError) as error:
         raise LogError(
             f"a record for {topic} cannot be stored: {error}; value must be bytes, key and headers text"
         ) from None
@@ -85,7 +83,7 @@ def row_of(topic: str, record: Record) -> tuple[str | None, str, bytes]:
         raise TooLarge(
             f"a record for {topic} has {size} bytes; the log takes {MAX_RECORD}: split it or refuse it earlier"
         )
-    return record.key, headers, record.value
+    return record.key, f"{{{headers}}}" if headers else "", record.value
 
 
 @dataclass(slots=True)
@@ -106,14 +104,15 @@ class CreateTopics:
 @dataclass(slots=True)
 class Append:
     topic: str
-    row: tuple[str | None, str, bytes]
+    row: _Row
     kind: str = "append"
 
     def check(self, tx: Transaction) -> None:
         tx.topic(self.topic)
 
     def write(self, tx: Transaction) -> int:
-        return tx.put(self.topic, self.row)
+        tx.changed.add(self.topic)
+        return tx.put(tx.topic(self.topic), self.row)
 
 
 @dataclass(slots=True)
@@ -151,7 +150,7 @@ class Commit:
     outputs: Sequence[tuple[str, Record]]
     state: Mapping[str, bytes | None]
     kind: str = "commit"
-    _rows: list[tuple[str, tuple[str | None, str, bytes]]] = field(default_factory=list)
+    _rows: list[tuple[int, _Row]] = field(default_factory=list)
 
     def check(self, tx: Transaction) -> None:
         [(epoch,)] = tx.db.execute("SELECT epoch FROM claims WHERE id = ?", (self.claim,)).fetchall()
@@ -159,14 +158,13 @@ class Commit:
             raise Fenced(f"shard {self.shard} was claimed by another holder (epoch {epoch}, this one has {self.epoch})")
         for topic in self.positions:
             tx.topic(topic)
-        for topic, record in self.outputs:
-            tx.topic(topic)
-            self._rows.append((topic, row_of(topic, record)))
+        self._rows = [(tx.topic(topic), row_of(topic, record)) for topic, record in self.outputs]
         for key, value in self.state.items():
             row_of(f"the state of shard {self.shard}", Record(b"" if value is None else value, key))
 
     def write(self, tx: Transaction) -> list[int]:
         offsets = [tx.put(topic, row) for topic, row in self._rows]
+        tx.changed.update(topic for topic, _ in self.outputs)
         tx.flush()
         tx.trip("commit.3-outputs")
         kept = [(self.claim, key, value) for key, value in self.state.items() if value is not None]
