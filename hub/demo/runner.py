@@ -1,0 +1,130 @@
+"""Running the demo: a hub in this process, partners over HTTP, every outcome held against the story's expectation.
+
+found → enrol → agree → subscribe → (post → judge → deliver → verify → store → acknowledge) × story → explain → prove → audit
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from rich.console import Console
+
+from connectors import Client, PartnerKey, statements
+from hub.api.serve import serve
+from hub.app import Hub
+from hub.auditor import CHECKPOINTS, LEDGER, verify
+from hub.config import Settings
+from hub.core.checkpoint import Verifier
+from hub.demo import keep
+from hub.demo.partners import PATIENCE, DemoFailed
+from hub.demo.play import Play, Result
+from hub.demo.show import Stage
+from hub.demo.signing import FIRST_KEY
+from hub.demo.story import Story, load
+from hub.log.embedded import EmbeddedLog
+from hub.registry import OPERATOR_KID
+
+PAGE = 500
+
+
+async def run(directory: Path, console: Console) -> Result:
+    """The whole demo, printed as it happens; what it leaves is in `directory`.
+
+    Raises DemoDirError, DemoFailed (something did not happen in time), and whatever a hub or partner cannot go on with.
+    """
+    began = time.monotonic()
+    keep.prepare(directory)
+    story, stage, result = load(), Stage(console), Result(directory)
+    async with _hub(directory) as (url, operator, vkey):
+        stage.opening(url)
+        async with Client(url, operator, vkey=vkey, patience=PATIENCE) as client:
+            keys = await _enrol(story, operator, client, directory)
+            stage.agencies(story.agencies)
+            await _agree(story, keys, client, directory)
+            stage.agreements(story.agreements)
+        play = Play(story, stage, result, url, vkey, keys)
+        try:
+            await play.all()
+        finally:
+            await play.close()
+    await _audit(directory, vkey, result)
+    stage.ledger(result.audit)
+    result.seconds = time.monotonic() - began
+    keep.keep_summary(directory, result.summary())
+    stage.ending(result.good, _counts(result), str(directory))
+    return result
+
+
+def _counts(result: Result) -> str:
+    refused = sum(result.refused.values())
+    return (
+        f"{result.notices} notices posted, {result.deliveries} deliveries verified and acknowledged, {result.undelivered} to nobody, "
+        f"{refused} refused, {result.seconds:.1f} s"
+    )
+
+
+@contextlib.asynccontextmanager
+async def _hub(directory: Path) -> AsyncIterator[tuple[str, PartnerKey, str]]:
+    """A hub that serves on a free loopback port: its address, the operator's key, the verifier key."""
+    settings = Settings.read(data_dir=directory / "data", host="127.0.0.1", port=0, public_url=None)
+    async with Hub.open(settings) as hub:
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        stop = asyncio.Event()
+        serving = asyncio.create_task(serve(hub, settings, ready=ready.set_result, stop=stop))
+        demo = asyncio.current_task()
+        serving.add_done_callback(lambda _: demo.cancel() if demo and not stop.is_set() else None)
+        try:
+            await ready
+            vkey = (directory / "data" / "hub.vkey").read_text(encoding="utf-8")
+            (directory / "hub.vkey").write_text(vkey, encoding="utf-8")
+            yield ready.result(), PartnerKey("operator", OPERATOR_KID, hub.operator_key), vkey
+        except asyncio.CancelledError:
+            if not serving.done():
+                raise
+            serving.result()
+            raise DemoFailed("interrupted: the hub was told to stop, so the demo did not come to its end") from None
+        finally:
+            stop.set()
+            await serving
+
+
+async def _enrol(story: Story, operator: PartnerKey, client: Client, directory: Path) -> dict[str, PartnerKey]:
+    """Every agency draws up its enrolment with its own new key; the operator countersigns and hands it in."""
+    keys: dict[str, PartnerKey] = {}
+    for agency in story.agencies:
+        key = keys[agency.id] = PartnerKey.generate(agency.id, FIRST_KEY)
+        key.save(directory / "keys" / f"{agency.id}.key.json")
+        drawn_up = statements.enroll(agency.id, agency.name, key, role=agency.role)
+        await client.statement(statements.sign(drawn_up, operator))
+    return keys
+
+
+async def _agree(story: Story, keys: dict[str, PartnerKey], client: Client, directory: Path) -> None:
+    """One party proposes, the others sign the same bytes."""
+    for agreement in story.agreements:
+        first, *others = agreement["parties"]
+        document = statements.propose(agreement, keys[first])
+        for party in others:
+            document = statements.sign(document, keys[party])
+        await client.statement(document)
+        keep.keep_json(directory / "agreements" / f"{agreement['id']}.json", document)
+
+
+async def _audit(directory: Path, vkey: str, result: Result) -> None:
+    """With the hub stopped: the ledger and the newest checkpoint to files, then the auditor over everything."""
+    log = EmbeddedLog.open(directory / "data" / "comity.db", read_only=True)
+    try:
+        records, after = [], -1
+        while page := await log.read(LEDGER, after=after, limit=PAGE):
+            records += [stored.record.value for stored in page]
+            after = page[-1].offset
+        keep.keep_ledger(directory, records)
+        newest = (await log.read(CHECKPOINTS, after=await log.end(CHECKPOINTS) - 1, limit=1))[-1].record.value
+        (directory / "checkpoint").write_bytes(newest)
+        result.audit = await verify(log, Verifier.parse(vkey.strip()), known=newest)
+    finally:
+        await log.close()
