@@ -8,6 +8,8 @@
 | `d/<sender>/<recipient>` | the last delivery number | for ever: numbers have no gap |
 
 Changes are collected beside the committed state and join it only after the commit: a failed transaction leaves no trace.
+While one batch is being committed the next is judged, so there are two layers above the state: what is being committed, and
+what is being decided.
 """
 
 from __future__ import annotations
@@ -29,11 +31,15 @@ class Memory:
     def __init__(self, state: Mapping[str, bytes]) -> None:
         self._state = state
         self.changes: dict[str, bytes | None] = {}
+        self._committing: dict[str, bytes | None] = {}
         self._expiring = [(_until(value), key) for key, value in state.items() if key[:2] in ("n/", "r/")]
         heapq.heapify(self._expiring)
 
     def _get(self, key: str) -> bytes | None:
-        return self.changes[key] if key in self.changes else self._state.get(key)
+        for layer in (self.changes, self._committing):
+            if key in layer:
+                return layer[key]
+        return self._state.get(key)
 
     @property
     def at(self) -> int:
@@ -84,9 +90,13 @@ class Memory:
             if value is not None and _until(value) * 1000 <= at:  # a newer refusal may have renewed the key
                 self.changes[key] = None
 
+    def hand_over(self) -> dict[str, bytes | None]:
+        """The changes to commit. They stay visible here until `committed` says that the state holds them."""
+        self._committing, self.changes = self.changes, {}
+        return self._committing
+
     def committed(self) -> None:
-        """The claim's state now holds the changes."""
-        self.changes = {}
+        self._committing = {}
 
 
 def _until(value: bytes) -> int:

@@ -190,6 +190,8 @@ class Router:
         self._follower = Follower(log)
         self._claim: Claim | None = None
         self._memory = Memory({})
+        self._commit: asyncio.Task[list[int]] | None = None
+        self._committing: list[Message] = []
 
     async def open(self) -> Claim:
         """Take the shard: fences whoever had it, then restores what they committed."""
@@ -200,13 +202,27 @@ class Router:
     async def step(self, wait: float = 0.0) -> int:
         """Judge and commit one batch; the number of messages handled. After any error the claim is taken anew."""
         try:
-            claim = self._claim or await self.open()
-            return await self._handle(claim, await claim.batch(self._limit, wait))
+            handled = await self._advance(wait)
+            await self._settle()
+            return handled
         except BaseException:
-            self._claim = None
+            self._discard()
             raise
 
-    async def _handle(self, claim: Claim, batch: Sequence[Message]) -> int:
+    async def run(self) -> None:
+        """For ever, judging one batch while the one before is being committed."""
+        try:
+            while True:
+                if not await self._advance(wait=0.0 if self._commit else 1.0):
+                    await self._settle()
+        except BaseException:
+            self._discard()
+            raise
+
+    async def _advance(self, wait: float) -> int:
+        """Judge the next batch and set off its commit, behind the one before."""
+        claim = self._claim or await self.open()
+        batch = await claim.batch(self._limit, wait, after=self._committing)
         if not batch:
             return 0
         # Time first, then the registry to its end: a decision at or after an event's effective moment has seen the event.
@@ -214,10 +230,24 @@ class Router:
         async with self._gate:
             at = max(self._clock(), self._memory.at)
             await self._follower.catch_up()
-            plan = await asyncio.to_thread(self._judge, batch, at)
-            await claim.commit(batch, plan.outputs, self._memory.changes)
-            self._memory.committed()
+        plan = await asyncio.to_thread(self._judge, batch, at)
+        await self._settle()
+        self._committing = batch
+        self._commit = asyncio.create_task(claim.commit(batch, plan.outputs, self._memory.hand_over()))
         return len(batch)
+
+    async def _settle(self) -> None:
+        """Wait for the commit that is under way."""
+        if self._commit is not None:
+            await self._commit
+            self._memory.committed()
+            self._commit, self._committing = None, []
+
+    def _discard(self) -> None:
+        """How a commit under way ends is unknown from here on; the next claim reads what came of it."""
+        if self._commit is not None:
+            self._commit.cancel()
+        self._claim, self._commit, self._committing = None, None, []
 
     def _judge(self, batch: Sequence[Message], at: int) -> Plan:
         """In a thread, so that an API in the same process goes on answering."""
@@ -227,11 +257,8 @@ class Router:
         self._memory.forget(at)
         return plan
 
-    async def run(self) -> None:
-        while True:
-            await self.step(wait=1.0)
-
     async def close(self) -> None:
         if self._claim is not None:
+            await self._settle()
             await self._claim.release()
             self._claim = None

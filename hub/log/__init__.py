@@ -115,11 +115,12 @@ class Claim(Protocol):
         """The committed key/value state: restored when the claim is taken, changed by commits alone."""
         ...
 
-    async def batch(self, limit: int = 500, wait: float = 0.0) -> list[Stored]:
+    async def batch(self, limit: int = 500, wait: float = 0.0, after: Sequence[Stored] = ()) -> list[Stored]:
         """Up to `limit` records after the committed positions, fairly across topics, each topic in order.
 
         Waits up to `wait` seconds for the first; fewer than `limit` do not mean that these are all. The positions move
-        by `commit` alone. Raises Fenced, Unavailable.
+        by `commit` alone; `after` is a batch whose commit is still under way, and this one begins behind it. Raises
+        Fenced, Unavailable.
         """
         ...
 

@@ -177,13 +177,14 @@ class EmbeddedClaim:
     def state(self) -> Mapping[str, bytes]:
         return self._state
 
-    async def batch(self, limit: int = 500, wait: float = 0.0) -> list[Stored]:
+    async def batch(self, limit: int = 500, wait: float = 0.0, after: Sequence[Stored] = ()) -> list[Stored]:
         mine = claimed(self.shard.name)
+        ahead = {stored.topic: stored.offset for stored in after}  # each topic in order: its last offset stays
 
         def concerns(names: Set[str]) -> bool:
             return mine in names or any(map(self._owns, names))
 
-        return await self._log._waiting.until(lambda: self._look(limit), concerns, wait)
+        return await self._log._waiting.until(lambda: self._look(limit, self._positions | ahead), concerns, wait)
 
     async def commit(
         self,
@@ -220,14 +221,14 @@ class EmbeddedClaim:
     async def release(self) -> None:
         self._over = f"shard {self.shard.name} was released: claim it again"
 
-    def _look(self, limit: int) -> list[Stored]:
+    def _look(self, limit: int, positions: Mapping[str, int]) -> list[Stored]:
         """A fair share for each topic that has something; when there are too many, those not served for longest."""
         self._check()
         sql = "SELECT name, next FROM topics WHERE next > 0"
         waiting = [
-            (self._served.get(name, 0), after - 1 - self._positions.get(name, -1), name)
+            (self._served.get(name, 0), after - 1 - positions.get(name, -1), name)
             for name, after in self._log._query(sql)
-            if after - 1 > self._positions.get(name, -1) and self._owns(name)
+            if after - 1 > positions.get(name, -1) and self._owns(name)
         ]
         chosen = sorted(waiting)[: max(limit, 0)]
         # The shortest queue first: what it leaves of its share goes to the longer ones.
@@ -237,7 +238,7 @@ class EmbeddedClaim:
         for done, (_, _, name) in enumerate(chosen):
             left = len(chosen) - done
             share = (limit - len(found)) // left
-            found += self._log._fetch(name, self._positions.get(name, -1), share, MAX_READ // len(chosen))
+            found += self._log._fetch(name, positions.get(name, -1), share, MAX_READ // len(chosen))
             self._served[name] = self._turn
         return found
 
