@@ -51,7 +51,7 @@ WF Wallis and Futuna|WS Samoa|XK Kosovo|YE Yemen|YT Mayotte|ZA South Africa|ZM Z
 
 def _fold(name: str) -> str:
     """Accents, case, punctuation and articles do not distinguish countries."""
-    plain = unicodedata.normalize("NFKD", name.replace("&", " and "))
+    plain = unicodedata.normalize("NFKD", name.replace("&", " and ").replace("’", "'"))
     words = re.findall(r"[a-z0-9]+", plain.encode("ascii", "ignore").decode().lower())
     return " ".join("saint" if word == "st" else word for word in words if word != "the")
 

@@ -33,7 +33,10 @@ class Running:
 def running(directory: Path) -> Iterator[Running]:
     command = [sys.executable, "-m", "tests.connectors.hub_process", str(directory)]
     log = directory.with_suffix(".log")
-    with log.open("wb") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         try:
             url = next((line.split()[1] for line in process.stdout or () if line.startswith("READY ")), None)
             assert url, log.read_text()[-2000:]

@@ -78,7 +78,13 @@ class StandIn:
     def accept(self, body: bytes) -> Any:
         env = envelope.split(body)
         jti = env.payload["jti"]
-        said = {"iss": "stand-in.test", "sub": env.payload["iss"], "jti": jti, "digest": strict.b64(env.digest), "iat": 1}
+        said = {
+            "iss": "stand-in.test",
+            "sub": env.payload["iss"],
+            "jti": jti,
+            "digest": strict.b64(env.digest),
+            "iat": 1,
+        }
         receipt = jws.sign_compact(said, typ="receipt+jwt", kid="hub", key=self.key)
         self.answered[jti] = receipt
         return 202, {"location": f"/v1/notices/x/{jti}"}, strict.dumps({"receipt": receipt.decode()})
