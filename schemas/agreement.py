@@ -120,7 +120,7 @@ def _fault(condition: Condition, found: Found) -> str | None:
         case "starts_with":
             strings = all(isinstance(item, str) for item in many) and "string" in found.kinds
             return None if strings else "prefixes and field must be strings"
-        case "within":
+        case _:  # within, the last of the operators
             return _within_fault(value, found)
 
 

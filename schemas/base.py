@@ -23,11 +23,6 @@ def withholdable(description: str, **more: Any) -> Any:
     return Field(default=None, description=description, json_schema_extra={"x-withholdable": True}, **more)
 
 
-def ordered(*values: str) -> Any:
-    """Metadata of a vocabulary whose values stand in rising order, for `at_least` conditions."""
-    return Field(json_schema_extra={"x-order": list(values)})
-
-
 def _instant(text: str) -> str:
     datetime.fromisoformat(text)
     return text

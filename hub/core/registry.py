@@ -19,7 +19,6 @@ from hub.core.keys import End, Key
 from hub.core.strict import unb64
 from schemas.statement import (
     AgencyEnroll,
-    AgreementLapse,
     AgreementPublish,
     AgreementTerminate,
     HubFound,
@@ -110,7 +109,7 @@ class Registry:
                 self._publish(statement, document.digest, event.effective)
             case AgreementTerminate():
                 self.agreements[statement.agreement][-1].ends.append((self.position, event.effective, "terminated"))
-            case AgreementLapse():
+            case _:  # AgreementLapse, the last of the union
                 self.agreements[statement.agreement][-1].lapsed = True
         return statement
 

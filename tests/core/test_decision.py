@@ -33,7 +33,7 @@ def clauses(draw: st.DrawFn, id_: str, parties: list[str]) -> dict:
     some = st.lists(st.sampled_from(parties), min_size=1, max_size=len(parties), unique=True)
     types = draw(st.sampled_from([[], ["threat.cyber.v1"], ["threat.terrorism.v1"]]))
     areas = draw(st.sampled_from([[], ["security"], ["trade"], ["security", "trade"]])) or ([] if types else ["security"])
-    only_cyber = areas == [] and types == ["threat.cyber.v1"] or areas == ["security"]
+    only_cyber = (areas == [] and types == ["threat.cyber.v1"]) or areas == ["security"]
     return clause(
         id_, draw(some), draw(some), types=types, areas=areas, ceiling=draw(st.sampled_from(TLPS)),
         when=draw(st.lists(conditions, max_size=2)) if only_cyber else [],
