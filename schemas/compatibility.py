@@ -30,7 +30,7 @@ def _compare(old: Schema, new: Schema, old_root: Schema, new_root: Schema, path:
     if "type" in old and old["type"] != new.get("type"):
         yield f"{where}: type {old['type']} became {new.get('type')}"
     yield from _limits(old, new, where)
-    accepted: list[Any] = new.get("enum", old.get("enum", []))
+    accepted: list[Any] = new["enum"] if "enum" in new else old.get("enum") or []
     if gone := [value for value in old.get("enum", []) if value not in accepted]:
         yield f"{where}: no longer accepts {', '.join(map(str, gone))}"
     if "enum" in new and "enum" not in old:
