@@ -32,6 +32,7 @@ SCHEMA = (
     f"PRAGMA user_version = {VERSION}",
 )
 
+RESTORE = "restore it from a backup, then run `comity audit verify`"
 ADVICE = {
     sqlite3.SQLITE_FULL: "make room on the disk, then try again",
     sqlite3.SQLITE_IOERR: "check the disk, its quota and the system's log, then try again",
@@ -39,7 +40,7 @@ ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "check that the directory exists and that this user may read and write there",
     sqlite3.SQLITE_READONLY: "check that this user may write to the file and its directory",
     sqlite3.SQLITE_PERM: "check that this user may read and write the file and its directory",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore it from a backup, then run `comity audit verify`",
+    sqlite3.SQLITE_CORRUPT: f"the file is damaged: {RESTORE}",
     sqlite3.SQLITE_NOTADB: "this is no log, or a damaged one: give another path, or restore it from a backup",
 }
 
@@ -63,6 +64,9 @@ def open_writer(path: Path, busy: float) -> sqlite3.Connection:
                 for statement in SCHEMA:
                     db.execute(statement)
             _check(db, path)
+            db.execute(
+                "DELETE FROM topics WHERE 0"
+            )  # SQLite opens for reading what it may not write, and says so only now
             db.execute("COMMIT")
             _sync_directory(path.parent)
         except BaseException:
@@ -113,8 +117,12 @@ def _connect(path: Path, options: str, busy: float) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, check_same_thread=False, timeout=busy
     )
-    db.execute("PRAGMA cache_size = -65536")  # KiB
-    db.execute("PRAGMA temp_store = MEMORY")
+    try:
+        db.execute("PRAGMA cache_size = -65536")  # KiB
+        db.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

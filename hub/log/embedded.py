@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
-from hub.log.database import LAST_OFFSET, OFFSET_BITS, open_reader, open_writer, unavailable
+from hub.log.database import LAST_OFFSET, OFFSET_BITS, RESTORE, open_reader, open_writer, unavailable
 from hub.log.operations import Append, Commit, CreateTopics, Operation, TakeClaim, claimed, row_of
 from hub.log.waiting import Waiting
 from hub.log.writer import FAILPOINTS, Writer
@@ -64,9 +64,10 @@ class EmbeddedLog:
         if not self._closed:
             self._closed = True
             self._waiting.close(f"{self.path}: this log was closed while waiting; open it again")
+            # The writer goes last: whoever closes a file last folds the write-ahead log into it, if it may write.
+            self._reader.close()
             if self._writer is not None:
                 await self._writer.close()
-            self._reader.close()
 
     async def create(self, *topics: str) -> None:
         for topic in topics:
@@ -140,6 +141,10 @@ class EmbeddedLog:
                         break
         except sqlite3.Error as error:
             raise unavailable(self.path, error) from error
+        except ValueError as error:
+            raise Unavailable(
+                f"{self.path}: the headers of a record of {topic} are damaged ({error}); {RESTORE}"
+            ) from error
         return found
 
     def _restore(self, claim: int) -> tuple[dict[str, int], dict[str, bytes]]:
