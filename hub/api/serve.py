@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from hub.api.app import create_app
 from hub.app import Hub
@@ -33,15 +34,20 @@ class ListenError(ComityError):
 
 
 async def serve(
-    hub: Hub, settings: Settings, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
+    hub: Hub,
+    settings: Settings,
+    *,
+    make: Callable[[Hub, str], FastAPI] = create_app,
+    ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Serve `hub` until a signal, or `stop`, asks to end. `ready` is told the base URL once requests are answered.
 
-    ListenError when the address cannot be used.
+    `make`: the application of a hub and its base URL. ListenError when the address cannot be used.
     """
     with contextlib.closing(_listen(settings.host, settings.port)) as listener:
         url = _url(listener, settings)
-        app = create_app(hub, url)
+        app = make(hub, url)
         config = uvicorn.Config(
             app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             proxy_headers=False, timeout_keep_alive=75,
