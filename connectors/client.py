@@ -39,8 +39,9 @@ class Client:
     """Use as an async context manager.
 
     url: the hub's base URL. journal: directory or .db file for what is published; without it a kill can lose a notice
-    that was not answered yet. vkey: text of the hub's `hub.vkey`; with it receipts and proofs are verified, and tokens
-    are asked of this hub only. patience: seconds that a call repeats its request while the hub decides nothing.
+    that was not answered yet. vkey: text of the hub's `hub.vkey`; with it receipts and proofs are verified. patience:
+    seconds that a call repeats its request while the hub decides nothing. audience: what the hub calls itself, when it
+    is reached by another address than its own.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Client:
         journal: str | os.PathLike[str] | None = None,
         vkey: str | None = None,
         patience: float = PATIENCE,
+        audience: str | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConnectorError(f"{url[:80]!r} is no address of a hub: it begins with https:// (or http://)")
@@ -58,10 +60,10 @@ class Client:
         self.key = key
         self.hub = Verifier.parse(vkey.strip()) if vkey else None
         self.journal = Journal.open(journal) if journal is not None else None
-        # Whoever answers at this address must not be able to use the assertion elsewhere: it names that address, or
-        # the hub whose key we know.
-        audience = self.hub.name if self.hub else self.url
-        self._session = Session(self.url, key, audience=audience, connections=CONNECTIONS, patience=patience)
+        # An assertion names the address it is sent to, so that whoever answers there cannot pass it on to the hub and
+        # get a token in our name.
+        named = audience or self.url
+        self._session = Session(self.url, key, audience=named, connections=CONNECTIONS, patience=patience)
         self._publisher = Publisher(self._session, key.agency, self.journal, self.hub)
         self.keys = KeyRing(self.agencies)
         self.receiver = Receiver(self._session, key, self.keys)

@@ -8,6 +8,7 @@ are missing, and what is left is a valid notice.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,21 +69,26 @@ class Delivery:
 
 
 class KeyRing:
-    """The registered keys by kid, fetched when a kid is not known. fetch: the answer of GET /v1/agencies."""
+    """The registered keys by kid, fetched when a kid is not known, and now and then because a key may be revoked.
 
-    def __init__(self, fetch: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        self._fetch = fetch
+    fetch: gives the answer of GET /v1/agencies.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[dict[str, Any]]], *, fresh_seconds: float = 60.0) -> None:
+        self._fetch, self._fresh_seconds = fetch, fresh_seconds
         self._keys: dict[str, SenderKey] = {}
+        self._fetched = 0.0
 
     async def find(self, kid: str) -> SenderKey | None:
         """None when the registry knows no such key, now."""
-        if kid not in self._keys:
+        if kid not in self._keys or time.monotonic() - self._fetched > self._fresh_seconds:
             await self.refresh()
         return self._keys.get(kid)
 
     async def refresh(self) -> None:
         """Learn new keys and revocations."""
         answer = await self._fetch()
+        self._fetched = time.monotonic()
         try:
             self._keys = {
                 key["kid"]: SenderKey(agency["id"], unb64(key["x"]), key["revoked"])

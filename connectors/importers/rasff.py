@@ -40,8 +40,9 @@ _BASES = {
     "food poisoning": "food-poisoning",
     "monitoring": "monitoring",
 }
-# "Salmonella Enteritidis - presence /25g - pathogenic micro-organisms"
-_HAZARD = re.compile(r"\s+-\s+")
+# "Salmonella Enteritidis - presence /25g - {pathogenic micro-organisms}"
+_HAZARD = re.compile(r"\s+-\s*")
+_BRACES = str.maketrans("", "", "{}")
 
 
 def from_row(row: Mapping[str, str]) -> Item:
@@ -81,7 +82,7 @@ def _word(text: str, words: Mapping[str, str]) -> str:
 
 def _hazard(text: str) -> dict[str, str]:
     """`name - result - category`, of which the last two may be missing."""
-    name, *rest = _HAZARD.split(text.strip())
+    name, *rest = _HAZARD.split(text.translate(_BRACES).strip())
     category = rest.pop() if rest else ""
     return present(name=shorten(name), category=shorten(category), result=shorten(" - ".join(rest)))
 

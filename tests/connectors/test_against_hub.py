@@ -161,9 +161,13 @@ async def test_an_unknown_key_gets_no_token(hub: Running) -> None:
             await client.agencies()
 
 
-async def test_without_the_hubs_key_the_address_is_the_audience(hub: Running) -> None:
+async def test_a_token_is_asked_of_the_address_itself_unless_the_hub_is_named(hub: Running) -> None:
     sender, _ = await pair(hub)
-    async with Client(hub.url, sender) as client:
+    other_name = hub.url.replace("127.0.0.1", "localhost")
+    async with Client(other_name, sender, patience=5) as client:
+        with pytest.raises(AuthenticationFailed, match="aud"):
+            await client.agencies()
+    async with Client(other_name, sender, audience=hub.vkey.split("+")[0]) as client:
         assert sender.agency in {agency["id"] for agency in (await client.agencies())["agencies"]}
 
 

@@ -10,6 +10,7 @@ import pytest
 from connectors import Delivery, InvalidDelivery, PartnerKey, UnexpectedAnswer
 from connectors import notices as drafts
 from connectors.deliveries import KeyRing, Numbering, verify
+from connectors.ids import new_salt
 from hub.core import envelope, strict
 from tests.world import CYBER
 
@@ -98,6 +99,17 @@ async def test_an_unknown_key_is_looked_up_again_before_it_is_refused() -> None:
     assert not answers
 
 
+async def test_a_revocation_is_learnt_of_although_the_key_is_known() -> None:
+    answers = [listed(SENDER), listed(SENDER, revoked=7)]
+
+    async def fetch() -> dict[str, Any]:
+        return answers.pop(0)
+
+    keys, given = KeyRing(fetch, fresh_seconds=0.0), item(drafts.sign(claims(), SENDER).raw)
+    judged = [await judge(given, keys), await judge(given, keys)]
+    assert [each.key_revoked for each in judged if isinstance(each, Delivery)] == [None, 7]
+
+
 async def test_a_key_revoked_since_is_told() -> None:
     judged = await judge(item(drafts.sign(claims(), SENDER).raw), ring(SENDER, revoked=1_800_000_000_000))
     assert isinstance(judged, Delivery) and judged.key_revoked == 1_800_000_000_000
@@ -123,9 +135,9 @@ async def test_a_field_said_to_be_withheld_must_not_be_there() -> None:
 
 
 async def test_only_withholdable_fields_may_be_disclosures() -> None:
-    everything = envelope.sign(claims(), kid=SENDER.kid, key=SENDER.private, withholdable=CYBER, salts=drafts.new_salt)
+    everything = envelope.sign(claims(), kid=SENDER.kid, key=SENDER.private, withholdable=CYBER, salts=new_salt)
     assert reason_of(await judge(item(everything, ()))) == "disclosure"
-    plain = envelope.sign(claims(), kid=SENDER.kid, key=SENDER.private, withholdable=(), salts=drafts.new_salt)
+    plain = envelope.sign(claims(), kid=SENDER.kid, key=SENDER.private, withholdable=(), salts=new_salt)
     assert reason_of(await judge(item(plain, ()))) == "disclosure"
 
 
@@ -138,7 +150,7 @@ async def test_a_disclosure_that_nothing_refers_to_is_not_believed() -> None:
 
 async def test_a_notice_that_does_not_fit_its_schema_is_not_believed() -> None:
     said = claims() | {"data": {"kind": "gossip", "title": "t"}}
-    raw = envelope.sign(said, kid=SENDER.kid, key=SENDER.private, withholdable=(), salts=drafts.new_salt)
+    raw = envelope.sign(said, kid=SENDER.kid, key=SENDER.private, withholdable=(), salts=new_salt)
     assert reason_of(await judge(item(raw, ()))) == "schema"
 
 
