@@ -16,7 +16,7 @@ from rich.console import Console
 from connectors import Client, PartnerKey, statements
 from hub.api.serve import serve
 from hub.app import Hub
-from hub.auditor import CHECKPOINTS, LEDGER, verify
+from hub.auditor import verify
 from hub.config import Settings
 from hub.core.checkpoint import Verifier
 from hub.demo import keep
@@ -25,6 +25,7 @@ from hub.demo.play import Play, Result
 from hub.demo.show import Stage
 from hub.demo.signing import FIRST_KEY
 from hub.demo.story import Story, load
+from hub.index import CHECKPOINTS, LEDGER
 from hub.log.embedded import EmbeddedLog
 from hub.registry import OPERATOR_KID
 
