@@ -68,44 +68,51 @@ class Session:
 
     async def _until_decided(self, method: str, path: str, **request: Any) -> httpx2.Response:
         deadline = time.monotonic() + self._patience
-        pause, renewed = FIRST_PAUSE, False
+        pause = FIRST_PAUSE
         while True:
             await self._keep_pause(deadline)
             try:
-                token = await self._authorise()
-                answer = await self._send(method, path, token, request)
-                if answer.status_code == 401 and not renewed:
-                    renewed = True
-                    self._forget(token)
-                    continue
-                if answer.is_success:
-                    return answer
-                problem = _problem(answer, f"{method} {self._url}{path}")
-                if answer.status_code not in _LATER_STATUS and problem.code not in _LATER_CODES:
-                    if answer.status_code == 401:
-                        raise AuthenticationFailed(f"{problem} (key {self._key.kid})")
-                    raise problem
-                cause, asked = str(problem), _retry_after(answer)
-            except _Busy as busy:
-                cause, asked = str(busy), busy.retry_after
-            except httpx2.TransportError as error:
-                cause, asked = f"{type(error).__name__} {error}".strip(), None
-            wait = max(asked or 0.0, random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-            if time.monotonic() + wait > deadline:
-                raise Unreachable(
-                    f"{method} {self._url}{path}: nothing decided in time, last: {cause}; "
-                    "check the address and the network, then send the same again: nothing is doubled"
-                )
-            log.info("%s %s: %s; again in %.1f s", method, path, cause.partition(":")[0], wait)
-            if asked:
-                self._pause_until = max(self._pause_until, time.monotonic() + asked)
-            else:
-                await asyncio.sleep(wait)
-            pause = min(pause * 2, LONGEST_PAUSE)
+                return await self._try(method, path, request)
+            except _Later as later:
+                wait = max(later.seconds, random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+                if time.monotonic() + wait > deadline:
+                    raise Unreachable(
+                        f"{method} {self._url}{path}: nothing decided in time, last: {later.cause}; "
+                        "check the address and the network, then send the same again: nothing is doubled"
+                    ) from None
+                log.info("%s %s: %s; again in %.1f s", method, path, later.cause.partition(":")[0], wait)
+                if later.seconds:
+                    self._pause_until = max(self._pause_until, time.monotonic() + later.seconds)
+                else:
+                    await asyncio.sleep(wait)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _try(self, method: str, path: str, request: dict[str, Any]) -> httpx2.Response:
+        """The hub's yes; its no as an exception; _Later when it did not decide. A token is renewed once."""
+        token = await self._authorise()
+        answer = await self._send(method, path, token, request)
+        if answer.status_code == 401:
+            self._forget(token)
+            answer = await self._send(method, path, await self._authorise(), request)
+        if answer.is_success:
+            return answer
+        problem = _problem(answer, f"{method} {self._url}{path}")
+        if answer.status_code in _LATER_STATUS or problem.code in _LATER_CODES:
+            raise _Later(str(problem), _retry_after(answer))
+        if answer.status_code == 401:
+            raise AuthenticationFailed(f"{problem} (key {self._key.kid})")
+        raise problem
 
     async def _send(self, method: str, path: str, token: _Token, request: dict[str, Any]) -> httpx2.Response:
         headers = request.get("headers", {}) | {"Authorization": f"Bearer {token.text}", "Accept": "application/json"}
-        return await next(self._turns).request(method, path, **(request | {"headers": headers}))
+        return await self._exchange(method, path, **(request | {"headers": headers}))
+
+    async def _exchange(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        """One request and its answer; _Later when there is none."""
+        try:
+            return await next(self._turns).request(method, path, **request)
+        except httpx2.RequestError as error:
+            raise _Later(f"{type(error).__name__} {error}".strip()) from None
 
     async def _keep_pause(self, deadline: float) -> None:
         """Wait as long as the hub asked; then not all at once."""
@@ -139,9 +146,9 @@ class Session:
             "grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion
         }  # fmt: skip
         asked = time.monotonic()
-        answer = await next(self._turns).post("/oauth/token", data=form)
+        answer = await self._exchange("POST", "/oauth/token", data=form)
         if answer.status_code in _LATER_STATUS:
-            raise _Busy(answer)
+            raise _Later(f"the token endpoint answers {answer.status_code}", _retry_after(answer))
         if not answer.is_success:
             problem = _problem(answer, f"POST {self._url}/oauth/token")
             raise AuthenticationFailed(f"no token for key {self._key.kid}: {problem.detail}")
@@ -151,12 +158,12 @@ class Session:
         return _Token(body["access_token"], asked + max(1, body["expires_in"] - RENEW_SECONDS))
 
 
-class _Busy(httpx2.TransportError):
-    """The token endpoint asks to come back later; handled like any answer that decides nothing."""
+class _Later(Exception):  # noqa: N818
+    """Nothing was decided. seconds: how long the hub asks to wait, 0 when it does not say."""
 
-    def __init__(self, answer: httpx2.Response) -> None:
-        super().__init__(f"the token endpoint answers {answer.status_code}")
-        self.retry_after = _retry_after(answer)
+    def __init__(self, cause: str, seconds: float = 0.0) -> None:
+        super().__init__(cause)
+        self.cause, self.seconds = cause, seconds
 
 
 def _open_lanes(url: str, connections: int) -> list[httpx2.AsyncClient]:
@@ -192,7 +199,7 @@ def _problem(answer: httpx2.Response, where: str) -> Refused:
     raise UnexpectedAnswer(f"{where} answers {status}, and not as a Comity hub does: check the address, and proxies")
 
 
-def _retry_after(answer: httpx2.Response) -> float | None:
-    """Seconds that the hub asks to wait; dates are not read."""
+def _retry_after(answer: httpx2.Response) -> float:
+    """Seconds that the hub asks to wait, 0 when it does not say; dates are not read."""
     text = answer.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    return float(text) if text.isascii() and text.isdigit() else 0.0
