@@ -1,4 +1,4 @@
-"""A real hub in its own process: python -m tests.connectors.hub_process DIRECTORY, prints READY and its address."""
+"""A real hub in its own process: python -m tests.connectors.hub_process DIRECTORY [PORT], prints READY and its address."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hub.config import Settings
 from hub.telemetry import set_up_logging
 
 
-async def main(directory: str) -> None:
+async def main(directory: str, port: str = "0") -> None:
     set_up_logging()  # to stderr: stdout says READY only
-    settings = Settings(data_dir=Path(directory), port=0, checkpoint_interval_ms=20)
+    settings = Settings(data_dir=Path(directory), port=int(port), checkpoint_interval_ms=20)
     async with Hub.open(settings) as hub:
         await serve(hub, settings, ready=lambda url: print("READY", url, flush=True))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

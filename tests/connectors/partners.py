@@ -24,14 +24,15 @@ class Running:
     url: str
     vkey: str
     operator: PartnerKey
+    process: subprocess.Popen[str]
 
     def client(self, key: PartnerKey, journal: Path | None = None, **more: Any) -> Client:
         return Client(self.url, key, journal=journal, vkey=self.vkey, **{"patience": 20.0} | more)
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Running]:
-    command = [sys.executable, "-m", "tests.connectors.hub_process", str(directory)]
+def running(directory: Path, port: int = 0) -> Iterator[Running]:
+    command = [sys.executable, "-m", "tests.connectors.hub_process", str(directory), str(port)]
     log = directory.with_suffix(".log")
     with (
         log.open("wb") as errors,
@@ -41,7 +42,7 @@ def running(directory: Path) -> Iterator[Running]:
             url = next((line.split()[1] for line in process.stdout or () if line.startswith("READY ")), None)
             assert url, log.read_text()[-2000:]
             operator = PartnerKey.from_pem("operator/1", (directory / "keys" / "operator.pem").read_bytes())
-            yield Running(url, (directory / "hub.vkey").read_text(), operator)
+            yield Running(url, (directory / "hub.vkey").read_text(), operator, process)
         finally:
             process.terminate()
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors import Inbox, PartnerKey, Published
+from connectors import Inbox, PartnerKey, Published, Refused
 from connectors.journal import Journal
 from tests.connectors.partner_process import COUNT
-from tests.connectors.partners import Running, cyber, pair
+from tests.connectors.partners import Running, cyber, pair, running
 
 pytestmark = pytest.mark.crash
 
@@ -129,3 +129,34 @@ async def test_an_inbox_killed_at_random_again_and_again_stores_each_notice_once
         assert all(each.gap is None for each in stored)
         while any(each.acknowledged is None for each in await inbox.notices(limit=1_000)):
             await inbox.acknowledge(other)
+
+
+async def test_a_hub_killed_under_load_and_started_again_gets_each_notice_once_and_nobody_notices(
+    tmp_path: Path,
+) -> None:
+    results: list[Published | Refused] = []
+    with running(tmp_path / "data") as hub:
+        sender, recipient = await pair(hub)
+        port = int(hub.url.rsplit(":", 1)[1])
+        async with hub.client(sender, tmp_path / "out", patience=60) as client:
+
+            async def publish() -> None:
+                async for result in client.publish_many([cyber(client, f"s{n}") for n in range(300)]):
+                    results.append(result)
+
+            publishing = asyncio.create_task(publish())
+            while len(results) < 50:
+                await asyncio.sleep(0.01)
+            hub.process.kill()
+            hub.process.wait()
+            decided = len(results)
+            with running(tmp_path / "data", port) as again:
+                await publishing
+                assert decided < 300, "the kill came too late to show anything"
+                assert {type(result) for result in results} == {Published}
+                async with again.client(recipient) as other, Inbox.open(tmp_path) as inbox:
+                    while len(stored := await inbox.notices()) < 300:
+                        assert await inbox.fetch(other, wait=10)
+                    assert await inbox.fetch(other, wait=0.5) == 0
+                    assert {each.notice.jti for each in stored} == {result.jti for result in results}
+                    assert [each.number for each in stored] == list(range(1, 301))
