@@ -37,7 +37,7 @@ HUB_PREFIX = "hub:"
 @app.command()
 def check(source: Source, output: Output = Format.text) -> None:
     """Check an agreement as the hub would when it is proposed, and show what it grants."""
-    agreement, signed_by = _read(source)
+    agreement, signed_by, _ = _read(source)
     if output is Format.json:
         write_json({"valid": True, "signed_by": list(signed_by), "agreement": agreement})
         return
@@ -48,11 +48,11 @@ def check(source: Source, output: Output = Format.text) -> None:
 @app.command()
 def sign(source: Source, key: KeyFile = None, out: Target = "-") -> None:
     """Sign for one party. The result is a statement for the next party to sign, or to publish."""
-    agreement, signed_by = _read(source)
+    agreement, signed_by, document = _read(source)
     signer = load_key(key)
     if signer.agency not in agreement["parties"] and not signed_by:
         raise InputError(f"{signer.agency} is not a party: {', '.join(agreement['parties'])} are")
-    document = statements.sign(read_document(source), signer) if signed_by else statements.propose(agreement, signer)
+    document = statements.sign(document, signer) if signed_by else statements.propose(agreement, signer)
     write_bytes(out, strict.dumps(document) + b"\n")
     present = {kid.partition("/")[0] for kid in statements.read(document).kids}
     missing = [party for party in agreement["parties"] if party not in present]
@@ -132,20 +132,23 @@ def _brief(value: Any) -> str:
     return value if isinstance(value, str) else strict.dumps(value).decode()
 
 
-def _read(source: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The agreement of a file, and who has signed it: plain, or inside a statement. InputError names every fault."""
-    document = read_object(source)
+def _read(source: str) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
+    """The agreement of a file, plain or inside a statement; who has signed it; and the file's whole document.
+
+    InputError names every fault.
+    """
+    document = agreement = read_object(source)
     signed_by: tuple[str, ...] = ()
     if "payload" in document:
         draft = statements.read(document)
         if draft.kind != "agreement.publish":
             raise InputError(f"{source} is a statement of another kind: {draft.kind}")
-        document, signed_by = draft.payload["agreement"], draft.kids
+        agreement, signed_by = draft.payload["agreement"], draft.kids
     try:
-        Agreement.model_validate(document)
+        Agreement.model_validate(agreement)
     except ValidationError as error:
         raise InputError(f"{source}: {explain_error(error)}") from None
-    return document, signed_by
+    return agreement, signed_by, document
 
 
 def _read_or_ask(source: str, hub: str, key: Path | None) -> dict[str, Any]:

@@ -136,7 +136,8 @@ def _clock(date: str | None, now: float) -> Check:
         return Check("clock", "skipped", "the hub sends no Date header to compare with")
     status: Status = "ok" if abs(skew) < SKEW_WARNING else "warning" if abs(skew) < SKEW_FAULT else "fault"
     mend = None if status == "ok" else "set both clocks by NTP: `timedatectl set-ntp true`"
-    return Check("clock", status, f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the hub's", mend)
+    side = "in step with" if abs(skew) < 2 else f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'}"
+    return Check("clock", status, f"{side} the hub's", mend)
 
 
 def _key_file(path: Path) -> Check:

@@ -18,6 +18,8 @@ from hub.cli.options import DEFAULT_HUB, HubUrl, KeyFile, Output, Target, VkeyFi
 from hub.cli.output import (
     Format,
     InputError,
+    moment,
+    parse_object,
     progress,
     read_bytes,
     read_object,
@@ -89,9 +91,10 @@ def verify(
         write_json(found)
         return
     claims = found["claims"]
-    write_facts({name: found[name] for name in ("kid", "digest", "withheld", "key_revoked")})
-    write_facts({name: value for name, value in claims.items() if name != "data"})
-    write_facts({f"data.{name}": value for name, value in claims["data"].items()})
+    facts = {name: found[name] for name in ("kid", "digest", "withheld", "key_revoked")}
+    facts |= {name: moment(claims[name] * 1000) for name in ("iat", "exp")}
+    facts |= {name: value for name, value in sorted(claims.items()) if name not in ("data", "iat", "exp")}
+    write_facts(facts | {f"data.{name}": value for name, value in claims["data"].items()})
     say("the notice holds", "green")
 
 
@@ -203,7 +206,7 @@ async def _preview(content: bytes, source: str, hub: str, key: Path | None) -> d
     async with client(hub, key) as asked:
         if not content.startswith(b"{"):
             return await asked.preview(SignedNotice.read(content))
-        fields = read_object(source) if source != "-" else json.loads(content)
+        fields = parse_object(content, source)
         given = {name: value for name, value in fields.items() if name not in SET_BY_SIGNING}
         return await asked.preview(notices.claims(asked.key.agency, **given))
 

@@ -79,8 +79,19 @@ def write_facts(facts: Mapping[str, Any]) -> None:
 
 def clean(value: Any) -> str:
     """Foreign text for a terminal: control and direction characters are shown as codes, never obeyed."""
-    text = ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
-    return "".join(char if _harmless(char) else f"\\u{ord(char):04x}" for char in text)
+    return "".join(char if _harmless(char) else f"\\u{ord(char):04x}" for char in _text(value))
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case list() | tuple():
+            return ", ".join(_text(item) for item in value)
+        case dict():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return str(value)
 
 
 def _harmless(char: str) -> bool:
@@ -111,8 +122,13 @@ def read_bytes(source: str) -> bytes:
 
 def read_object(source: str) -> dict[str, Any]:
     """The JSON object in a file, or stdin; InputError says where it breaks."""
+    return parse_object(read_bytes(source), source)
+
+
+def parse_object(content: bytes, source: str) -> dict[str, Any]:
+    """The JSON object in `content`, which came from `source`."""
     try:
-        value = json.loads(read_bytes(source))
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not JSON: {error}") from None
     if not isinstance(value, dict):
