@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from connectors import AuthenticationFailed, Client, Inbox, PartnerKey, Published, Refused, notices, statements
+from connectors.evidence import check_proof
 from connectors.ids import now_ms
+from connectors.session import read_json
 from hub.core.checkpoint import Verifier
 from hub.core.errors import VerificationFailed
 from tests.connectors.partners import Running, agree, cyber, enroll, fresh, pair
@@ -85,6 +87,28 @@ async def test_a_proof_verifies_for_sender_and_recipient_and_for_nobody_elses_hu
         other.hub = Verifier(other.hub.name, fresh("de").public) if other.hub else None
         with pytest.raises(VerificationFailed):
             await other.proof(published.digest)
+
+
+async def test_no_part_of_a_proof_can_be_exchanged(hub: Running, tmp_path: Path) -> None:
+    sender, recipient = await pair(hub)
+    async with hub.client(sender) as client, hub.client(recipient) as other, Inbox.open(tmp_path) as inbox:
+        first, second = await client.publish(cyber(client)), await client.publish(cyber(client))
+        while len(await inbox.notices()) < 2:
+            await inbox.fetch(other, wait=5)
+        vkey = Verifier.parse(hub.vkey.strip())
+        for asking in (client, other):
+            answers = []
+            for published in (first, second):
+                await asking.proof(published.digest)  # waits for the checkpoint
+                answers.append(read_json(await asking._session.get("/v1/ledger/proof", digest=published.digest)))
+            for name in answers[0].keys() - {"checkpoint"}:
+                mixed = answers[0] | {name: answers[1][name]}
+                with pytest.raises(VerificationFailed):
+                    check_proof(mixed, first.digest, asking.key.agency, vkey)
+            with pytest.raises(VerificationFailed):
+                check_proof(answers[0], second.digest, asking.key.agency, vkey)
+        with pytest.raises(VerificationFailed, match="another's"):
+            check_proof(answers[0], first.digest, "de-somebody", vkey)
 
 
 async def test_a_refusal_is_final_and_told_with_its_code(hub: Running, tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ async def test_run_survives_a_hub_that_is_away_and_stores_what_comes_after(stand
 
 
 async def test_two_runs_of_one_inbox_store_each_notice_once(stand_in: StandIn, tmp_path: Path) -> None:
-    serve(stand_in, [signed(number) for number in range(1, 101)])
+    unsigned = {"notice": "hello", "headers": {}}
+    serve(stand_in, [signed(number) for number in range(1, 101)] + [unsigned])
     async with (
         Client(stand_in.url, KEY) as client,
         Inbox.open(tmp_path) as one,
@@ -147,15 +148,16 @@ async def test_two_runs_of_one_inbox_store_each_notice_once(stand_in: StandIn, t
         stored = await asyncio.gather(one.fetch(client), two.fetch(client))
         assert sum(stored) == 100
         assert [each.number for each in await one.notices()] == list(range(1, 101))
+        assert [each.offset for each in await two.quarantine()] == [100]
 
 
 async def test_one_bad_write_of_a_group_does_not_undo_the_others(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s.db", "CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT;", 1)
 
-    def insert(number: int) -> Any:
-        return store.write(lambda connection: connection.execute("INSERT INTO t VALUES (?)", (number,)))
+    def insert(*numbers: int) -> Any:
+        return store.write(lambda connection: [connection.execute("INSERT INTO t VALUES (?)", (n,)) for n in numbers])
 
-    results = await asyncio.gather(insert(1), insert(1), insert(2), return_exceptions=True)
+    results = await asyncio.gather(insert(1), insert(3, 1), insert(2), return_exceptions=True)
     assert [isinstance(result, Exception) for result in results] == [False, True, False]
     assert await store.read(lambda connection: connection.execute("SELECT n FROM t").fetchall()) == [(1,), (2,)]
     await store.close()
