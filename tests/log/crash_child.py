@@ -47,10 +47,10 @@ async def appender(log: Log, run: str, number: int, count: int) -> None:
 
 
 async def relay(log: Log, done: asyncio.Event) -> None:
-    """Copies everything from the sources, counts in its state, and takes its claim anew every third batch."""
+    """Copies everything from the sources, counts in its state, and takes its claim anew every other batch."""
     while True:
         claim = await log.claim(SHARD)
-        for _ in range(3):
+        for _ in range(2):
             batch = await claim.batch(7, wait=0.02)
             if not batch and done.is_set():
                 return

@@ -421,6 +421,17 @@ async def test_commits_begun_together_are_made_one_after_the_other(log, shard, o
     assert claim.state == {"last": b"9"}
 
 
+async def test_one_batch_committed_twice_at_once_is_moved_once(log, shard, source, out):
+    await fill(log, source, b"1", b"2")
+    claim = await log.claim(shard)
+    batch = await claim.batch()
+    twice = (claim.commit(batch, [(out, s.record) for s in batch], {}) for _ in range(2))
+    done, refused = await asyncio.gather(*twice, return_exceptions=True)
+    assert len(done) == 2
+    assert isinstance(refused, LogError)
+    assert values(await log.read(out)) == [b"1", b"2"]
+
+
 async def test_a_closed_log_ends_its_claims(log, shard):
     claim = await log.claim(shard)
     await log.close()
