@@ -19,7 +19,9 @@ def breaking(old: Schema, new: Schema) -> list[str]:
     return list(_compare(old, new, old, new, "", frozenset()))
 
 
-def _compare(old: Schema, new: Schema, old_root: Schema, new_root: Schema, path: str, open_: frozenset[str]) -> Iterator[str]:
+def _compare(
+    old: Schema, new: Schema, old_root: Schema, new_root: Schema, path: str, open_: frozenset[str]
+) -> Iterator[str]:
     reference = old.get("$ref", "")
     if reference and reference in open_:
         return
@@ -60,7 +62,9 @@ def _limits(old: Schema, new: Schema, where: str) -> Iterator[str]:
             yield f"{where}: {keyword} changed from {old.get(keyword)} to {new.get(keyword)}"
 
 
-def _branches(old: Schema, new: Schema, old_root: Schema, new_root: Schema, path: str, open_: frozenset[str]) -> Iterator[str]:
+def _branches(
+    old: Schema, new: Schema, old_root: Schema, new_root: Schema, path: str, open_: frozenset[str]
+) -> Iterator[str]:
     """Each old alternative must still be accepted by one of the new."""
     for keyword in ("anyOf", "oneOf"):
         for branch in old.get(keyword, []):

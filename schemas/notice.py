@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from schemas import defense, infrastructure, investment, technology, threat, trade
-from schemas.base import AgencyId, Data, Model, Seconds, Tlp, UuidV7
+from schemas.base import AgencyId, Data, Model, Place, Seconds, Tlp, UuidV7
 from schemas.problems import below, unknown
 
 TLP_ORDER = ("TLP:CLEAR", "TLP:GREEN", "TLP:AMBER", "TLP:AMBER+STRICT", "TLP:RED")
@@ -100,7 +100,11 @@ def withholdable(type_: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What stands at a path of a type's data: JSON kinds, whether a list is on the way, the order of an ordered vocabulary."""
+    """What stands at a path of a type's data.
+
+    kinds: string, number, boolean, object; and `time` for a string, `place` for an object that is one. many: a list is
+    there or on the way. order: of an ordered vocabulary, lowest first. values: of a closed vocabulary, else none.
+    """
 
     kinds: frozenset[str]
     many: bool
@@ -124,9 +128,9 @@ def field(type_: str, path: str) -> Found | None:
         ]
     if not leaves:
         return None
-    order = next((leaf.order for leaf in leaves if leaf.order), None)
+    order = next((tuple(leaf.said["x-order"]) for leaf in leaves if "x-order" in leaf.said), None)
     values = frozenset(value for leaf in leaves for value in _values(leaf.annotation))
-    return Found(frozenset(_kind(leaf.annotation) for leaf in leaves), many, order, values)
+    return Found(frozenset(kind for leaf in leaves for kind in _kinds(leaf)), many, order, values)
 
 
 def orders(type_: str, path: str) -> tuple[str, ...] | None:
@@ -139,40 +143,47 @@ def orders(type_: str, path: str) -> tuple[str, ...] | None:
 class _Leaf:
     annotation: Any
     many: bool
-    order: tuple[str, ...] | None
+    said: Mapping[str, Any]  # what the field and its annotations add to the JSON Schema: x-order, format
 
 
 def _member(model: type[Model], name: str) -> Iterator[_Leaf]:
     for attribute, info in model.model_fields.items():
         if _name(attribute, info) == name:
-            order = _extra(info).get("x-order")
-            yield from _unwrap(info.annotation, many=False, order=tuple(order) if order else None)
+            yield from _unwrap(info.annotation, many=False, said=_extra(info))
 
 
-def _unwrap(annotation: Any, *, many: bool, order: tuple[str, ...] | None) -> Iterator[_Leaf]:
+def _unwrap(annotation: Any, *, many: bool, said: Mapping[str, Any]) -> Iterator[_Leaf]:
     """The plain types inside optionals, unions, lists and annotations."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *metadata = get_args(annotation)
-        extras = [_extra(item).get("x-order") for item in metadata if isinstance(item, FieldInfo)]
-        known = next((tuple(extra) for extra in extras if extra), order)
-        yield from _unwrap(inner, many=many, order=known)
+        for item in metadata:
+            said = {**said, **_extra(item)} if isinstance(item, FieldInfo) else said
+        yield from _unwrap(inner, many=many, said=said)
     elif origin in (Union, UnionType):
         for part in get_args(annotation):
             if part is not NoneType:
-                yield from _unwrap(part, many=many, order=order)
+                yield from _unwrap(part, many=many, said=said)
     elif origin is list:
-        yield from _unwrap(get_args(annotation)[0], many=True, order=order)
+        yield from _unwrap(get_args(annotation)[0], many=True, said=said)
     else:
-        yield _Leaf(annotation, many, order)
+        yield _Leaf(annotation, many, said)
 
 
-def _kind(annotation: Any) -> str:
+def _kinds(leaf: _Leaf) -> Iterator[str]:
+    annotation = leaf.annotation
     if get_origin(annotation) is Literal or annotation is str:
-        return "string"
-    if annotation is bool:
-        return "boolean"
-    return "number" if annotation in (int, float) else "object"
+        yield "string"
+        if leaf.said.get("format") in ("date", "date-time"):
+            yield "time"
+    elif annotation is bool:
+        yield "boolean"
+    elif annotation in (int, float):
+        yield "number"
+    else:
+        yield "object"
+        if annotation is Place:
+            yield "place"
 
 
 def _values(annotation: Any) -> tuple[str, ...]:

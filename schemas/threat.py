@@ -22,17 +22,17 @@ from schemas.base import (
 
 Cve = Annotated[
     str,
-    StringConstraints(pattern=r"^CVE-\d{4}-\d{4,19}$"),
+    StringConstraints(pattern=r"^CVE-[0-9]{4}-[0-9]{4,19}$"),
     Field(title="CVE identifier", examples=["CVE-2025-48384"]),
 ]
 Cwe = Annotated[
     str,
-    StringConstraints(pattern=r"^CWE-\d{1,5}$"),
+    StringConstraints(pattern=r"^CWE-[0-9]{1,5}$"),
     Field(title="CWE identifier", examples=["CWE-416"]),
 ]
 Cpe = Annotated[
     str,
-    StringConstraints(pattern=r"^cpe:2\.3:[aho*-](:[^:\s]+(\\:[^:\s]+)*){10}$", max_length=500),
+    StringConstraints(pattern=r"^cpe:2\.3:[aho*-](:([^:\s\\]|\\\S)+){10}$", max_length=500),
     Field(title="CPE 2.3 formatted string", examples=["cpe:2.3:a:git:git:*:*:*:*:*:*:*:*"]),
 ]
 Sector = Annotated[
@@ -104,8 +104,8 @@ class Cyber(Data):
     ransomware: Literal["known", "unknown"] | None = Field(
         default=None, description="Known use in ransomware campaigns"
     )
-    techniques: list[Annotated[str, StringConstraints(pattern=r"^T[AS]?\d{4}(\.\d{3})?$")]] | None = Field(
-        default=None, max_length=500, description="MITRE ATT&CK techniques or tactics", examples=[["T1190"]]
+    techniques: list[Annotated[str, StringConstraints(pattern=r"^(TA[0-9]{4}|T[0-9]{4}(\.[0-9]{3})?)$")]] | None = (
+        Field(default=None, max_length=500, description="MITRE ATT&CK techniques or tactics", examples=[["T1190"]])
     )
     indicators: list[Indicator] | None = Field(default=None, max_length=5000, description="Indicators of compromise")
     actions: list[Text] | None = Field(default=None, max_length=100, description="Advised actions, most urgent first")

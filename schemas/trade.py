@@ -10,7 +10,7 @@ from schemas.base import Country, Data, Date, HsCode, Instant, Line, Model, Text
 
 IcsCode = Annotated[
     str,
-    StringConstraints(pattern=r"^\d{2}(\.\d{3}(\.\d{2})?)?$"),
+    StringConstraints(pattern=r"^[0-9]{2}(\.[0-9]{3}(\.[0-9]{2})?)?$"),
     Field(title="International Classification for Standards", examples=["67.040"]),
 ]
 

@@ -39,7 +39,9 @@ def test_a_good_agreement_is_read_and_written_alike() -> None:
 
 
 def when(field: str, op: str, value: Any) -> Callable[[dict], None]:
-    return lambda a: a["clauses"][0].update(when=[{"field": field, "op": op, "value": value}], types=["infrastructure.disruption.v1"])
+    return lambda a: a["clauses"][0].update(
+        when=[{"field": field, "op": op, "value": value}], types=["infrastructure.disruption.v1"]
+    )
 
 
 def in_clause(**change: Any) -> Callable[[dict], None]:
@@ -76,6 +78,22 @@ FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
     "a box off the globe": (when("location", "within", {"box": [0, 50, 10, 40]}), "not on the globe"),
     "a box on a text": (when("name", "within", {"box": [0, 0, 1, 1]}), "not a place"),
     "a window on a place": (when("location", "within", {"from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z"}), "not a time"),
+    "a window on a text": (when("name", "within", {"from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z"}), "not a time"),
+    "a window on a text of one type": (
+        in_clause(
+            types=["trade.measure.v1"],
+            when=[{"field": "title", "op": "within", "value": {"from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z"}}],
+        ),
+        "not a time",
+    ),
+    "a box on another object": (
+        in_clause(when=[{"field": "products", "op": "within", "value": {"box": [0, 0, 1, 1]}}]),
+        "not a place",
+    ),
+    "an object to be one of": (
+        in_clause(types=[], when=[{"field": "products", "op": "one_of", "value": ["Git"]}]),
+        "name a member of it",
+    ),
     "a window backwards": (when("until", "within", {"from": "2027-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}), "in that order"),
     "an unknown member": (lambda a: a.update(annex="x"), "annex"),
 }  # fmt: skip
@@ -131,6 +149,9 @@ def test_fields_are_found_through_objects_and_lists() -> None:
     assert field("threat.cyber.v1", "severity.deeper") is None
     assert field("no.such.v1", "severity") is None
     assert field("threat.cyber.v1", "exploited").kinds == {"boolean"}
+    assert field("threat.cyber.v1", "due_date").kinds == {"string", "time"}
+    assert field("trade.product-alert.v1", "notified").kinds == {"string", "time"}
+    assert field("defense.exercise.v1", "area").kinds == {"object", "place"}
     assert orders("threat.cyber.v1", "title") is None
     assert orders("threat.cyber.v1", "nothing") is None
     assert orders("infrastructure.disruption.v1", "severity") == ("minor", "moderate", "severe", "closed")

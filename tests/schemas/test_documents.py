@@ -67,7 +67,10 @@ BREAKS: dict[str, tuple[Any, str]] = {
     "another pattern": (lambda s: s["properties"]["a"].update(pattern="^y"), "a: pattern changed"),
     "another order": (lambda s: s["properties"]["b"].update({"x-order": ["high", "low"]}), "b: x-order changed"),
     "no longer withholdable": (lambda s: s["properties"]["e"].pop("x-withholdable"), "e: x-withholdable changed"),
-    "a removed alternative": (lambda s: s["properties"]["c"].update(anyOf=[{"type": "integer", "minimum": 0}]), "c: type null"),
+    "a removed alternative": (
+        lambda s: s["properties"]["c"].update(anyOf=[{"type": "integer", "minimum": 0}]),
+        "c: type null",
+    ),
     "a field removed deep inside": (lambda s: s["$defs"]["D"]["properties"].pop("n"), "d[].n: was removed"),
 }
 
