@@ -13,15 +13,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from hub.api import docs
 from hub.api.auth import Access
 from hub.api.deliveries import Deliveries
 from hub.api.door import Door
 from hub.api.edge import Edge, to_problem
+from hub.api.express import Express
 from hub.api.intake import Intake
 from hub.api.ledger import Ledger
 from hub.api.limits import Buckets, Waiting
+from hub.api.notices import PATH as NOTICES_PATH
 from hub.api.notices import Notices
 from hub.api.operations import Operations
 from hub.api.problems import Problem
@@ -55,9 +58,10 @@ def create_app(hub: Hub, url: str | None = None) -> FastAPI:
     door = Door(access, Buckets(settings.rate.posts_per_second, settings.rate.burst))
     waiting = Waiting(WAITING_PER_CLIENT)
     intake = Intake(log=hub.log, index=index, clock=hub.clock, max_pending=settings.max_pending)
+    notices = Notices(index=index, door=door, intake=intake, clock=hub.clock, key=hub.hub_key, origin=hub.origin)
     parts = (
         Tokens(access=access, buckets=Buckets(TOKENS_PER_SECOND, TOKEN_BURST)),
-        Notices(index=index, door=door, intake=intake, clock=hub.clock, key=hub.hub_key, origin=hub.origin),
+        notices,
         Deliveries(log=hub.log, door=door, intake=intake, waiting=waiting, drain=drain, max_body=settings.max_body),
         RegistryRoutes(
             log=hub.log,
@@ -84,6 +88,7 @@ def create_app(hub: Hub, url: str | None = None) -> FastAPI:
     for kind in (Problem, Refusal, LogError, HTTPException):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_middleware(Express, routes=[Route(NOTICES_PATH, notices.post, methods=["POST"])])
     app.add_middleware(
         Edge, requests=hub.metrics.requests, times=hub.metrics.request_time, secure=url.startswith("https:")
     )

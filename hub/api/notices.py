@@ -28,6 +28,7 @@ from hub.index import Index, NoticeStatus
 from schemas.notice import Notice, validate
 from schemas.problems import explain_error
 
+PATH = "/v1/notices"
 RECEIPT_TYP = "receipt+jwt"
 HUB_KID = "hub"
 JSON = "application/json"
@@ -41,7 +42,7 @@ class Notices:
         self._key, self._origin = key, origin
 
     def router(self) -> APIRouter:
-        router = APIRouter(prefix="/v1/notices", tags=["notices"])
+        router = APIRouter(prefix=PATH, tags=["notices"])
         router.add_api_route("", self.post, methods=["POST"], **spec.POST_NOTICE)
         admit = [Depends(self._door.admit)]
         router.add_api_route("/preview", self.preview, methods=["POST"], dependencies=admit, **spec.PREVIEW)
@@ -65,7 +66,7 @@ class Notices:
             "digest": digest,
             "receipt": self._receipt(principal.name, taken, digest),
         }
-        location = f"/v1/notices/{principal.name}/{taken.jti}"
+        location = f"{PATH}/{principal.name}/{taken.jti}"
         return Response(strict.dumps(body), 202, {"Location": location}, media_type=JSON)
 
     def _receipt(self, agency: str, taken: Taken, digest: str) -> str:

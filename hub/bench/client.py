@@ -76,7 +76,9 @@ class Client:
         accepted = time.perf_counter() - began
         say(f"the client used {(time.process_time() - used) / accepted:.0%} of a core")
         self.taken += count
-        await asyncio.gather(*(self._delivered(each, recipient) for each, recipient in zip(self.pool, partners.RECIPIENTS)))
+        await asyncio.gather(
+            *(self._delivered(each, recipient) for each, recipient in zip(self.pool, partners.RECIPIENTS))
+        )
         return count / accepted, count / (time.perf_counter() - began)
 
     async def _delivered(self, connection: Connection, recipient: str) -> None:
@@ -118,7 +120,9 @@ class Client:
             _expect(await connection.send(request), 202)
             self.acknowledged[jti] = time.perf_counter()
 
-    async def _follow(self, connection: Connection, recipient: str, first: int, arrived: dict[str, list[float]]) -> None:
+    async def _follow(
+        self, connection: Connection, recipient: str, first: int, arrived: dict[str, list[float]]
+    ) -> None:
         after = first - 1
         while after < self.taken - 1:
             target = f"/v1/deliveries?after={after}&limit=500&wait={LONG_POLL}"
@@ -160,7 +164,14 @@ async def measure(url: str, load: Load) -> dict[str, Any]:
 
 async def _token(connection: Connection, agency: str) -> str:
     now, kid = int(time.time()), partners.kid_of(agency)
-    claims = {"iss": agency, "sub": agency, "aud": DEFAULT_ORIGIN, "iat": now, "exp": now + 60, "jti": os.urandom(8).hex()}
+    claims = {
+        "iss": agency,
+        "sub": agency,
+        "aud": DEFAULT_ORIGIN,
+        "iat": now,
+        "exp": now + 60,
+        "jti": os.urandom(8).hex(),
+    }
     signing_input = f"{strict.b64(strict.dumps({'alg': 'Ed25519', 'kid': kid}))}.{strict.b64(strict.dumps(claims))}"
     assertion = f"{signing_input}.{strict.b64(partners.key_of(kid).sign(signing_input.encode()))}"
     form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}

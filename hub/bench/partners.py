@@ -65,8 +65,12 @@ def notices(count: int, senders: Sequence[str] = SENDERS) -> Iterator[tuple[str,
             "iss": sender, "jti": jti, "iat": now, "exp": now + 86_400, "type": TYPE,
             "subject": f"edge-gateway-{number % 1000}", "tlp": "TLP:GREEN", "data": DATA,
         }  # fmt: skip
-        yield sender, jti, envelope.sign(
-            claims, kid=kid_of(sender), key=keys[sender], withholdable=WITHHOLDABLE, salts=lambda: os.urandom(16)
+        yield (
+            sender,
+            jti,
+            envelope.sign(
+                claims, kid=kid_of(sender), key=keys[sender], withholdable=WITHHOLDABLE, salts=lambda: os.urandom(16)
+            ),
         )
 
 

@@ -21,13 +21,11 @@ from hub.api.serve import serve
 from hub.app import Hub
 from hub.bench import partners
 from hub.bench.serving import EMPTY
-from hub.config import LogSettings, Settings
+from hub.config import Settings
 from hub.index import REQUESTS
 from hub.log import Record
 from hub.registry import OPERATOR_KID
 from hub.telemetry import set_up_logging
-
-
 
 
 async def main(directory: str) -> None:
