@@ -12,7 +12,7 @@ from typing import Any
 
 from connectors.errors import ConnectorError
 
-LINE = 500  # characters of a line of text in the schemas
+LINE = 2_000  # characters of a line of text in the schemas
 SUBJECT = 200
 
 

@@ -99,7 +99,7 @@ def test_a_notice_expires_when_it_is_told_to(exp: Any, seconds: int) -> None:
         ({"subject": ""}, "subject"),
         ({"data": CYBER | {"severity": "hgh"}}, "data.severity"),
         ({"data": CYBER | {"colour": "red"}}, "data.colour"),
-        ({"data": CYBER | {"title": "x" * 501}}, "data.title"),
+        ({"data": CYBER | {"title": "x" * 5_000}}, "data.title"),
         ({"updates": "1", "tlp": "TLP:RED"}, "updates"),
         ({"exp": timedelta(seconds=-1)}, "exp"),
         ({"exp": MAX_LIFETIME * 10**6}, "exp"),
