@@ -26,7 +26,7 @@ KeyName = Annotated[str | None, typer.Option("--name", help="The key's name afte
 @app.command()
 def new(
     agency: Annotated[str, typer.Argument(help="Id of the agency: country, dash, short name, such as at-cert.")],
-    name: KeyName = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The key's name; by default the year.")] = None,
     out: KeyTarget = None,
     output: Output = Format.text,
 ) -> None:

@@ -33,6 +33,7 @@ from schemas.notice import TYPES
 
 app = typer.Typer(name="notice", help="Notices: signed statements of one agency.", no_args_is_help=True)
 
+REQUIRED = {"type", "subject", "tlp", "data"}
 SET_BY_SIGNING = ("iss", "jti", "iat", "exp")
 Signed = Annotated[str, typer.Argument(metavar="FILE", help="A signed notice (SD-JWT); - is stdin.")]
 Jti = Annotated[str, typer.Argument(metavar="JTI", help="Id of the notice, as `notice publish` told it.")]
@@ -64,8 +65,8 @@ def sign(
         raise InputError(f"{source}: {', '.join(set_already)}: set by signing; take it out of the file")
     fields.setdefault("exp", duration(expires))
     unknown = fields.keys() - notices.NoticeFields.__annotations__.keys()
-    if unknown or not fields.keys() >= notices.NoticeFields.__required_keys__:
-        missing = notices.NoticeFields.__required_keys__ - fields.keys()
+    missing = REQUIRED - fields.keys()
+    if unknown or missing:
         wrong = [f"unknown: {name}" for name in sorted(unknown)] + [f"missing: {name}" for name in sorted(missing)]
         raise InputError(f"{source}: {'; '.join(wrong)}")
     signed = notices.sign(notices.claims(signer.agency, **fields), signer)

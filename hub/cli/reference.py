@@ -41,7 +41,7 @@ def _walk(names: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...
 def _command(names: tuple[str, ...], command: Any) -> str:
     context = command.make_context(names[-1], [], resilient_parsing=True)
     shown = [param for param in command.params if "--help" not in param.opts]
-    arguments = [param.make_metavar(context) for param in shown if param.param_type_name == "argument"]
+    arguments = [_metavar(param, context) for param in shown if param.param_type_name == "argument"]
     usage = " ".join(["comity", *names, "[OPTIONS]", *arguments])
     lines = [f"## comity {' '.join(names)}", "", (command.help or "").strip(), "", f"    {usage}", ""]
     rows = [_row(param, context) for param in shown]
@@ -50,13 +50,19 @@ def _command(names: tuple[str, ...], command: Any) -> str:
     return "\n".join(lines)
 
 
+def _metavar(param: Any, context: Any) -> str:
+    """What stands for a value: as given, an argument's name, or an option's type."""
+    is_argument = param.param_type_name == "argument"
+    return str(param.metavar or (param.name.upper() if is_argument else param.display_type(context)))
+
+
 def _row(param: Any, context: Any) -> str:
     if param.param_type_name == "argument":
-        name = f"`{param.make_metavar(context)}`"
+        name = f"`{_metavar(param, context)}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*param.opts, *param.secondary_opts))
         if not param.is_flag:
-            name += f" `{param.make_metavar(context)}`"
+            name += f" `{_metavar(param, context)}`"
     what = (param.help or "").strip()
     if param.envvar:
         what += f" Environment: `{param.envvar}`."
@@ -64,4 +70,5 @@ def _row(param: Any, context: Any) -> str:
     told = "" if default is None or default is False or callable(default) else f"`{getattr(default, 'value', default)}`"
     if param.required:
         told = "required"
-    return f"| {name} | {what} | {told} |".replace("||", "| |")
+    cells = (cell.replace("|", "\\|") for cell in (name, what, told))
+    return f"| {' | '.join(cells)} |"
