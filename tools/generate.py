@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from hub.cli import reference
 from schemas.documents import documents
 from schemas.notice import TYPES
 
@@ -17,10 +18,11 @@ JSON = ROOT / "schemas" / "json"
 def generated() -> dict[Path, str]:
     """Every generated file and what must be in it."""
     examples = {name: json.loads((EXAMPLES / name / "good.json").read_text())["data"] for name in TYPES}
-    return {
+    schemas = {
         JSON / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in documents(examples)
     }
+    return schemas | {ROOT / "docs" / "cli.md": reference.render()}
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,23 @@ from hub.cli.reference import render
 from schemas.notice import TYPES
 from tests.cli.conftest import Comity
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = DOCS / "cli.md"
+PROMISED = [
+    line.strip().partition(" >")[0]
+    for page in sorted((DOCS / "guides").glob("*.md"))
+    for line in page.read_text(encoding="utf-8").splitlines()
+    if line.startswith("    comity ")
+]
 
 
 def test_the_reference_is_what_the_program_says() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == render(), "docs/cli.md is out of date: run `make generate`"
+
+
+@pytest.mark.parametrize("line", PROMISED)
+def test_commands_in_the_guides_exist_with_these_options(comity: Comity, line: str) -> None:
+    comity.ok(*shlex.split(line)[1:], "--help")
 
 
 @pytest.mark.parametrize(
