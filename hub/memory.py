@@ -55,7 +55,9 @@ class Memory:
         if value is None or _until(value) * 1000 <= self.at:
             return None
         exp, digest, received = value.split(b"|", 2)
-        return Seen(unb64(digest.decode()), int(exp), tuple(Received(*entry) for entry in json.loads(received or b"[]")))
+        return Seen(
+            unb64(digest.decode()), int(exp), tuple(Received(*entry) for entry in json.loads(received or b"[]"))
+        )
 
     def remember(self, sender: str, jti: str, seen: Seen) -> None:
         received = [[had.recipient, had.agreement, had.version, had.clause] for had in seen.received]

@@ -75,7 +75,13 @@ class RegistryProcess:
         now = self._clock()
         keys = {HUB_KID: self._hub_key, OPERATOR_KID: operator_key}
         claims: list[dict[str, Any]] = [
-            {"kid": kid, "alg": "Ed25519", "x": strict.b64(key.public_key().public_bytes_raw()), "not_before": 0, "not_after": FAR}
+            {
+                "kid": kid,
+                "alg": "Ed25519",
+                "x": strict.b64(key.public_key().public_bytes_raw()),
+                "not_before": 0,
+                "not_after": FAR,
+            }
             for kid, key in keys.items()
         ]
         payload = {

@@ -48,7 +48,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.memory.at = self.at
-        self.time = datetime.fromtimestamp(self.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.time = (
+            datetime.fromtimestamp(self.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
 
     def add(self, message: Message) -> None:
         """Judge one message and plan what it leads to."""
@@ -92,7 +94,9 @@ class Plan:
              "by": "router", "source": _source(message)},
         )  # fmt: skip
         for delivery in deliveries:
-            value = envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
+            value = (
+                envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
+            )
             headers = self._delivery_headers(message, outcome, delivery, seed)
             self.outputs.append((DELIVERIES + delivery.recipient, Record(value, notice.subject, headers)))
         received = tuple(Received(d.recipient, d.agreement, d.version, d.clause) for d in deliveries)
@@ -101,8 +105,16 @@ class Plan:
     def _refuse(self, message: Message, owner: str, outcome: Refused, by: str) -> None:
         if self.memory.refused(owner, outcome.digest) == outcome.reason:
             return  # on record already; writing it again would let anyone grow the ledger at will
-        sealed = {"sender": owner, "reason": outcome.reason, "detail": outcome.detail, "by": by, "source": _source(message)}
-        sealed |= {k: v for k, v in (("jti", outcome.jti), ("type", outcome.type), ("kid", outcome.kid)) if v is not None}
+        sealed = {
+            "sender": owner,
+            "reason": outcome.reason,
+            "detail": outcome.detail,
+            "by": by,
+            "source": _source(message),
+        }
+        sealed |= {
+            k: v for k, v in (("jti", outcome.jti), ("type", outcome.type), ("kid", outcome.kid)) if v is not None
+        }
         self._ledger("notice", outcome.digest, "refused", [], sealed)
         self.memory.remember_refusal(owner, outcome.digest, outcome.reason, self.at)
 

@@ -154,7 +154,9 @@ def _version_reasons(notice: Notice, position: int, at: int, agency: str, versio
         elif agency not in clause.to:
             found = Objection("recipient-not-in-clause", f"the clause grants nothing to {agency}")
         elif rule is None:
-            found = Objection("type-not-covered", f"the clause covers neither {notice.type} nor the area {area(notice.type)}")
+            found = Objection(
+                "type-not-covered", f"the clause covers neither {notice.type} nor the area {area(notice.type)}"
+            )
         else:
             found = rule.objection(notice.tlp, notice.data)
         if found:

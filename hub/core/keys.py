@@ -57,7 +57,9 @@ class Key:
 
     def compromised_from(self, position: int) -> int | None:
         """The earliest moment from which signatures of this key are suspect, as known at `position`."""
-        known = [end.compromised_from for end in self.ends if end.position <= position and end.compromised_from is not None]
+        known = [
+            end.compromised_from for end in self.ends if end.position <= position and end.compromised_from is not None
+        ]
         return min(known, default=None)
 
     def retires_at(self, position: int) -> int:

@@ -178,7 +178,9 @@ class View:
 
     def agreements(self, at: int) -> list[Version]:
         """Every published version these events show, by id and version, in force or not."""
-        everything = (version for name in sorted(self.registry.agreements) for version in self.registry.agreements[name])
+        everything = (
+            version for name in sorted(self.registry.agreements) for version in self.registry.agreements[name]
+        )
         return [version for version in everything if version.position <= self.position and version.effective <= at]
 
     def versions(self, one: str, other: str) -> list[Version]:

@@ -107,7 +107,9 @@ def _rules(registry: Registry, statement: Statement, at: int) -> Iterator[Signer
         case _:  # AgreementLapse, the last of the union
             newest = _agreement(registry, statement.agreement)
             if newest.agreement.version != statement.version or newest.until > at or newest.lapsed or newest.ends:
-                raise Refusal("not-lapsed", f"agreement {statement.agreement} version {statement.version} has not lapsed")
+                raise Refusal(
+                    "not-lapsed", f"agreement {statement.agreement} version {statement.version} has not lapsed"
+                )
             yield _holder(registry, HUB, at)
 
 

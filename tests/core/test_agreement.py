@@ -10,7 +10,12 @@ from hub.core.agreement import compile_condition, moment
 from schemas.agreement import Condition
 from tests.world import FAR, T0, World, agreement, clause
 
-CYBER, PORT, EXERCISE, ALERT = "threat.cyber.v1", "infrastructure.disruption.v1", "defense.exercise.v1", "trade.product-alert.v1"
+CYBER, PORT, EXERCISE, ALERT = (
+    "threat.cyber.v1",
+    "infrastructure.disruption.v1",
+    "defense.exercise.v1",
+    "trade.product-alert.v1",
+)
 BOX = {"box": [3.0, 51.0, 7.0, 54.0]}
 PACIFIC = {"box": [170.0, -10.0, -170.0, 10.0]}
 WEEK = {"from": "2026-03-01T00:00:00Z", "until": "2026-03-08T00:00:00Z"}
@@ -30,7 +35,14 @@ CASES: list[tuple[str, str, str, Any, dict[str, Any], bool]] = [
     (CYBER, "sectors", "includes", "energy", {"sectors": ["water", "energy"]}, True),
     (CYBER, "sectors", "includes", ["energy", "ports"], {"sectors": ["ports"]}, True),
     (CYBER, "sectors", "includes", "energy", {"sectors": []}, False),
-    (CYBER, "products.vendor", "includes", "Git", {"products": [{"product": "x"}, {"product": "y", "vendor": "Git"}]}, True),
+    (
+        CYBER,
+        "products.vendor",
+        "includes",
+        "Git",
+        {"products": [{"product": "x"}, {"product": "y", "vendor": "Git"}]},
+        True,
+    ),
     (CYBER, "products.vendor", "includes", "Git", {"products": [{"product": "x"}]}, False),
     (CYBER, "products.vendor", "includes", "Git", {"products": "not an object"}, False),
     (CYBER, "cves", "starts_with", "CVE-2025-", {"cves": ["CVE-2021-44228", "CVE-2025-48384"]}, True),
@@ -55,7 +67,9 @@ CASES: list[tuple[str, str, str, Any, dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("type_", "field", "op", "value", "data", "passes"), CASES)
-def test_a_condition_lets_pass_what_it_says(type_: str, field: str, op: str, value: Any, data: dict, passes: bool) -> None:
+def test_a_condition_lets_pass_what_it_says(
+    type_: str, field: str, op: str, value: Any, data: dict, passes: bool
+) -> None:
     condition = Condition.model_validate({"field": field, "op": op, "value": value})
     assert compile_condition(condition, type_).passes(data) is passes
 
@@ -96,7 +110,9 @@ def _claim(kid: str) -> dict[str, Any]:
 class TestRegistryDetails:
     def test_a_key_may_be_added_without_replacing_another(self) -> None:
         world = World("at-cert")
-        world.record({"statement": "key.add", "agency": "at-cert", "key": _claim("at-cert/2")}, "at-cert/1", "at-cert/2")
+        world.record(
+            {"statement": "key.add", "agency": "at-cert", "key": _claim("at-cert/2")}, "at-cert/1", "at-cert/2"
+        )
         assert [key.kid for key in world.registry.view().keys("at-cert")] == ["at-cert/1", "at-cert/2"]
         assert world.registry.keys["at-cert/1"].ends == ()
 

@@ -32,7 +32,9 @@ conditions = st.one_of(
 def clauses(draw: st.DrawFn, id_: str, parties: list[str]) -> dict:
     some = st.lists(st.sampled_from(parties), min_size=1, max_size=len(parties), unique=True)
     types = draw(st.sampled_from([[], ["threat.cyber.v1"], ["threat.terrorism.v1"]]))
-    areas = draw(st.sampled_from([[], ["security"], ["trade"], ["security", "trade"]])) or ([] if types else ["security"])
+    areas = draw(st.sampled_from([[], ["security"], ["trade"], ["security", "trade"]])) or (
+        [] if types else ["security"]
+    )
     only_cyber = (areas == [] and types == ["threat.cyber.v1"]) or areas == ["security"]
     return clause(
         id_, draw(some), draw(some), types=types, areas=areas, ceiling=draw(st.sampled_from(TLPS)),
@@ -165,7 +167,9 @@ class TestTime:
         world = world_with([agreement("a-1", AGENCIES[:2], [clause("c1", ["at-cert"], ["ch-ncsc"])])])
         notice = validate(world.claims("at-cert"))
         then = world.registry.position
-        world.record({"statement": "agreement.terminate", "agreement": "a-1", "party": "ch-ncsc", "reason": "over"}, "ch-ncsc/1")
+        world.record(
+            {"statement": "agreement.terminate", "agreement": "a-1", "party": "ch-ncsc", "reason": "over"}, "ch-ncsc/1"
+        )
         assert decide(notice, world.registry.view(then), T0).grants
         assert not decide(notice, world.registry.view(), T0).grants
         assert explain(notice, world.registry.view(), T0, "ch-ncsc").reasons[0].code == "terminated"
@@ -174,7 +178,9 @@ class TestTime:
     def test_a_new_version_replaces_the_old_from_its_own_start(self) -> None:
         world = world_with([agreement("a-1", AGENCIES[:2], [clause("c1", ["at-cert"], ["ch-ncsc"])])])
         later = {"from": "2030-01-01T00:00:00Z", "until": "2090-01-01T00:00:00Z"}
-        world.publish(agreement("a-1", AGENCIES[:2], [clause("c2", ["at-cert"], ["ch-ncsc"])], version=2, in_force=later))
+        world.publish(
+            agreement("a-1", AGENCIES[:2], [clause("c2", ["at-cert"], ["ch-ncsc"])], version=2, in_force=later)
+        )
         notice = validate(world.claims("at-cert", exp=4_000_000_000))
         change = int(oracle.ms(later["from"]))
         view = world.registry.view()
@@ -193,8 +199,12 @@ class TestTime:
 class TestRecall:
     """A cancel goes to those the clauses name, and to everyone who received what it cancels."""
 
-    world = world_with([agreement("a-1", AGENCIES[:3], [clause("c1", ["at-cert"], ["ch-ncsc"], withhold=["source_detail"])])])
-    original = Seen(b"d" * 32, T0 // 1000 + 100, (Received("de-bsi", "old", 3, "c7"), Received("ch-ncsc", "old", 3, "c7")))
+    world = world_with(
+        [agreement("a-1", AGENCIES[:3], [clause("c1", ["at-cert"], ["ch-ncsc"], withhold=["source_detail"])])]
+    )
+    original = Seen(
+        b"d" * 32, T0 // 1000 + 100, (Received("de-bsi", "old", 3, "c7"), Received("ch-ncsc", "old", 3, "c7"))
+    )
 
     def grants(self, at: int = T0, **change) -> dict:
         claims = self.world.claims("at-cert", **{"cancels": self.world.id()} | change)

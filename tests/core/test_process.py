@@ -37,7 +37,10 @@ def test_a_good_notice_is_accepted_with_its_decision(world: World) -> None:
     raw = world.notice(A)
     outcome = judge(world, raw)
     assert isinstance(outcome, Accepted)
-    assert [(g.recipient, g.withheld) for g in outcome.decision.grants] == [(B, ("source_detail",)), (C, ("source_detail",))]
+    assert [(g.recipient, g.withheld) for g in outcome.decision.grants] == [
+        (B, ("source_detail",)),
+        (C, ("source_detail",)),
+    ]
     assert outcome.digest == outcome.envelope.digest
     assert outcome.notice.data["source_detail"] == CYBER["source_detail"]
 
@@ -52,7 +55,14 @@ class TestRefusals:
         assert refused(world, raw) == "malformed"
 
     def test_3_header(self, world: World) -> None:
-        for header in ({"alg": "none"}, {"alg": "HS256"}, {"alg": "EdDSA"}, {"typ": "jwt"}, {"crit": ["b64"]}, {"jwk": {}}):
+        for header in (
+            {"alg": "none"},
+            {"alg": "HS256"},
+            {"alg": "EdDSA"},
+            {"typ": "jwt"},
+            {"crit": ["b64"]},
+            {"jwk": {}},
+        ):
             usual = {"alg": "Ed25519", "typ": envelope.TYP, "kid": f"{A}/1"}
             head = strict.b64(strict.dumps(usual | header)).encode()
             _, payload, signature = world.notice(A).split(b"~")[0].split(b".")
@@ -106,7 +116,9 @@ class TestRefusals:
 
     def test_6_a_plain_field_as_a_disclosure_is_refused(self, world: World) -> None:
         salts = iter([b"1" * 16, b"2" * 16])
-        raw = envelope.sign(world.claims(A), kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"title", "source_detail"}, salts=salts)
+        raw = envelope.sign(
+            world.claims(A), kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"title", "source_detail"}, salts=salts
+        )
         assert refused(world, raw) == "disclosure"
 
     @pytest.mark.parametrize(
@@ -131,7 +143,9 @@ class TestRefusals:
 
     def test_7_the_signed_sender_is_the_owner_of_the_topic(self, world: World) -> None:
         claims = world.claims(B)
-        raw = envelope.sign(claims, kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"source_detail"}, salts=iter([b"1" * 16]))
+        raw = envelope.sign(
+            claims, kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"source_detail"}, salts=iter([b"1" * 16])
+        )
         assert refused(world, raw) == "wrong-sender"
 
     def test_8_freshness(self, world: World) -> None:
@@ -163,7 +177,11 @@ def test_a_cancel_knows_what_it_cancels(world: World) -> None:
     seen = {(A, jti): Seen(b"d" * 32, T0 // 1000 + 50, (Received("fr-anssi", "old", 1, "c9"),))}
     outcome = judge(world, world.notice(A, cancels=jti), seen=seen)
     assert isinstance(outcome, Accepted)
-    assert [(g.recipient, g.reason) for g in outcome.decision.grants] == [(B, "clause"), (C, "clause"), ("fr-anssi", "recall")]
+    assert [(g.recipient, g.reason) for g in outcome.decision.grants] == [
+        (B, "clause"),
+        (C, "clause"),
+        ("fr-anssi", "recall"),
+    ]
 
 
 class TestAcknowledgements:
