@@ -29,6 +29,7 @@ LEDGER = "comity.ledger"
 HUB_KID = f"{statements.HUB}/1"
 OPERATOR_KID = f"{statements.OPERATOR}/1"
 SHARD = Shard("registry", topics=(REQUESTS,))
+KEPT_REFUSED = 150_000  # bytes of a refused document that go into the ledger
 FAR = 253_402_300_799_000  # 9999-12-31: the hub's own keys end by replacement, not by a date
 
 
@@ -131,8 +132,10 @@ class RegistryProcess:
         try:
             statement = self.registry.judge(document, recorded)
         except Refusal as refusal:
-            text = document.decode("utf-8", errors="replace")
-            sealed = {"raw": text, "reason": refusal.code, "detail": refusal.detail}
+            sealed = {"reason": refusal.code, "detail": refusal.detail}
+            # A text of control characters grows sixfold in JSON. What cannot be kept whole is kept by its digest.
+            if len(document) <= KEPT_REFUSED:
+                sealed["raw"] = document.decode("utf-8", errors="replace")
             return [(LEDGER, self._entry(_digest(document), "refused", seen, recorded, sealed))]
         effective = recorded if isinstance(statement, HubFound) else recorded + self._grace
         signed = strict.loads(document, max_bytes=statements.MAX_BYTES)

@@ -94,7 +94,7 @@ class StatementAudit:
 
     async def _request(self, leaf: dict[str, Any], sealed: dict[str, Any]) -> bytes | None:
         """The bytes that were judged: the request with this digest, which must be the next one; else what the entry holds."""
-        held = strict.dumps(sealed["statement"]) if "statement" in sealed else sealed["raw"].encode()
+        held = strict.dumps(sealed["statement"]) if "statement" in sealed else sealed.get("raw", "").encode()
         search = 1 if _kind(sealed) in OWN else LOOKAHEAD
         for ahead in range(search):
             stored = await self._requests.peek(ahead)

@@ -36,7 +36,7 @@ TYP = "statement+jws"
 OPERATOR = "operator"
 HUB = "hub"
 CLOCK_SKEW = 300  # seconds
-MAX_BYTES = 1_000_000  # an agreement of many parties and clauses
+MAX_BYTES = 900_000  # an agreement of many parties and clauses; event and ledger entry must fit into one record each
 
 _PARSE: TypeAdapter[Statement] = TypeAdapter(Statement)
 

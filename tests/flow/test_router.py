@@ -249,3 +249,13 @@ async def test_an_agreement_that_lapses_is_recorded(hub: Hub) -> None:
     assert await hub.registry.step() == 0
     statement = (await hub.ledger())[-1][1]["statement"]
     assert jws.read_general(statement, "statement+jws").payload["statement"] == "agreement.lapse"
+
+
+async def test_a_refused_document_too_long_for_the_ledger_is_kept_by_its_digest(hub: Hub) -> None:
+    """No poison pill: control characters grow sixfold in JSON, and would not fit into a record."""
+    await hub.log.append("comity.requests", Record(b"\x01" * 500_000))
+    await hub.registry.step()
+    leaf, sealed = (await hub.ledger())[-1]
+    assert (leaf["outcome"], sealed["reason"]) == ("refused", "malformed")
+    assert "raw" not in sealed
+    assert await hub.registry.step() == 0
