@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from schemas.base import AgencyId, Instant, Line, Model, Text, Tlp
-from schemas.notice import TYPES, Area, Found, Type, area, field, withholdable
+from schemas.fields import Found
+from schemas.notice import TYPES, Area, Type, area, field, withholdable
 
 Scalar = Annotated[str, StringConstraints(min_length=1, max_length=500)] | int | float | bool
 Operator = Literal["at_least", "one_of", "includes", "starts_with", "within"]

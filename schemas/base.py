@@ -40,7 +40,7 @@ AgencyId = Annotated[
 UuidV7 = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
-    Field(title="UUID version 7 (RFC 9562)", examples=["01980c7e-4a00-7000-8000-000000000001"]),
+    Field(title="UUID version 7, RFC 9562", examples=["01980c7e-4a00-7000-8000-000000000001"]),
 ]
 Digest = Annotated[
     str,
@@ -61,7 +61,7 @@ Date = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
     AfterValidator(_on_the_calendar),
-    Field(title="Calendar date (ISO 8601)", examples=["2026-03-01"], json_schema_extra={"format": "date"}),
+    Field(title="calendar date, ISO 8601", examples=["2026-03-01"], json_schema_extra={"format": "date"}),
 ]
 # Lengths in characters, generous to feeds in the wild: the envelope as a whole is capped in bytes anyway.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]

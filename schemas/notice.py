@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
-from schemas import defense, infrastructure, investment, technology, threat, trade
-from schemas.base import AgencyId, Data, Model, Place, Seconds, Tlp, UuidV7
+from schemas import defense, fields, infrastructure, investment, technology, threat, trade
+from schemas.base import AgencyId, Data, Model, Seconds, Tlp, UuidV7
+from schemas.fields import Found, find
 from schemas.problems import below, unknown
 
 TLP_ORDER = ("TLP:CLEAR", "TLP:GREEN", "TLP:AMBER", "TLP:AMBER+STRICT", "TLP:RED")
@@ -77,7 +76,7 @@ def validate(claims: dict[str, Any]) -> Notice:
     try:
         model.model_validate(notice.data)
     except ValidationError as error:
-        raise below("data", error) from None
+        raise below("data", error, model) from None
     return notice
 
 
@@ -94,105 +93,19 @@ def withholdable(type_: str) -> frozenset[str]:
     if model is None:
         return frozenset()
     return frozenset(
-        _name(name, info) for name, info in model.model_fields.items() if _extra(info).get("x-withholdable")
+        fields.name(attribute, info)
+        for attribute, info in model.model_fields.items()
+        if fields.marks(info).get("x-withholdable")
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What stands at a path of a type's data.
-
-    kinds: string, number, boolean, object; and `time` for a string, `place` for an object that is one. many: a list is
-    there or on the way. order: of an ordered vocabulary, lowest first. values: of a closed vocabulary, else none.
-    """
-
-    kinds: frozenset[str]
-    many: bool
-    order: tuple[str, ...] | None
-    values: frozenset[str]
 
 
 @cache
 def field(type_: str, path: str) -> Found | None:
     """What `path` (dotted, through nested objects and lists) means in a type; None when there is no such field."""
-    models: list[type[Model]] = [TYPES[type_]] if type_ in TYPES else []
-    leaves: list[_Leaf] = []
-    many = False
-    for part in path.split("."):
-        leaves = [leaf for model in models for leaf in _member(model, part)]
-        many = many or any(leaf.many for leaf in leaves)
-        models = [
-            leaf.annotation
-            for leaf in leaves
-            if isinstance(leaf.annotation, type) and issubclass(leaf.annotation, Model)
-        ]
-    if not leaves:
-        return None
-    order = next((tuple(leaf.said["x-order"]) for leaf in leaves if "x-order" in leaf.said), None)
-    values = frozenset(value for leaf in leaves for value in _values(leaf.annotation))
-    return Found(frozenset(kind for leaf in leaves for kind in _kinds(leaf)), many, order, values)
+    return find(TYPES[type_], path) if type_ in TYPES else None
 
 
 def orders(type_: str, path: str) -> tuple[str, ...] | None:
     """The declared order, lowest first, of an ordered vocabulary at `path`; None for anything else."""
     found = field(type_, path)
     return found.order if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    annotation: Any
-    many: bool
-    said: Mapping[str, Any]  # what the field and its annotations add to the JSON Schema: x-order, format
-
-
-def _member(model: type[Model], name: str) -> Iterator[_Leaf]:
-    for attribute, info in model.model_fields.items():
-        if _name(attribute, info) == name:
-            yield from _unwrap(info.annotation, many=False, said=_extra(info))
-
-
-def _unwrap(annotation: Any, *, many: bool, said: Mapping[str, Any]) -> Iterator[_Leaf]:
-    """The plain types inside optionals, unions, lists and annotations."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *metadata = get_args(annotation)
-        for item in metadata:
-            said = {**said, **_extra(item)} if isinstance(item, FieldInfo) else said
-        yield from _unwrap(inner, many=many, said=said)
-    elif origin in (Union, UnionType):
-        for part in get_args(annotation):
-            if part is not NoneType:
-                yield from _unwrap(part, many=many, said=said)
-    elif origin is list:
-        yield from _unwrap(get_args(annotation)[0], many=True, said=said)
-    else:
-        yield _Leaf(annotation, many, said)
-
-
-def _kinds(leaf: _Leaf) -> Iterator[str]:
-    annotation = leaf.annotation
-    if get_origin(annotation) is Literal or annotation is str:
-        yield "string"
-        if leaf.said.get("format") in ("date", "date-time"):
-            yield "time"
-    elif annotation is bool:
-        yield "boolean"
-    elif annotation in (int, float):
-        yield "number"
-    else:
-        yield "object"
-        if annotation is Place:
-            yield "place"
-
-
-def _values(annotation: Any) -> tuple[str, ...]:
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
-
-
-def _name(attribute: str, info: FieldInfo) -> str:
-    return info.alias or attribute
-
-
-def _extra(info: FieldInfo) -> dict[str, Any]:
-    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}

@@ -20,7 +20,7 @@ FILES = sorted(JSON.glob("*.json"))
 
 def test_generated_files_are_up_to_date() -> None:
     assert main(["--check"]) == 0
-    assert set(generated()) == set(FILES)
+    assert {path for path in generated() if path.parent == JSON} == set(FILES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
