@@ -59,7 +59,7 @@ def run(progress: Progress = lambda line: None, sizes: Sizes = FULL) -> dict[str
 
         progress("signatures, and one router on the embedded log")
         before = primitives.verify_per_s(sizes.verify_s)
-        routed = asyncio.run(routing.measure(Path(scratch) / "router", sizes.routed))
+        routed = asyncio.run(routing.measure(Path(scratch) / "comity.db", sizes.routed))
         verified = mean((before, primitives.verify_per_s(sizes.verify_s)))  # around it: the machine may slow down
         report(
             verify_per_s=round(verified), routed_per_s=round(routed.per_s),

@@ -25,7 +25,7 @@ class Connection(asyncio.Protocol):
     async def open(cls, url: str) -> Connection:
         address = urlsplit(url)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(cls, address.hostname, address.port)
+        _, connection = await loop.create_connection(cls, address.hostname or "", address.port or 80)
         return connection
 
     def send(self, message: bytes) -> asyncio.Future[tuple[int, bytes]]:

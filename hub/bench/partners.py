@@ -76,15 +76,17 @@ def notices(count: int, senders: Sequence[str] = SENDERS) -> Iterator[tuple[str,
 
 def agreement(id_: str, senders: Sequence[str], recipients: Sequence[str]) -> dict[str, Any]:
     """In force; grants what concerns security to all recipients, to the last of them without the source."""
+    first, last = list(recipients[:-1]), list(recipients[-1:])
     usual = {"from": list(senders), "areas": ["security"], "types": [], "ceiling": "TLP:AMBER", "withhold": []}
     severe = [{"field": "severity", "op": "at_least", "value": "medium"}]
+    clauses = [
+        usual | {"id": "whole", "to": first, "when": severe},
+        usual | {"id": "narrow", "to": last, "when": severe, "withhold": sorted(WITHHOLDABLE)},
+    ]
     return {
         "id": id_, "version": 1, "title": f"Benchmark {id_}", "parties": sorted({*senders, *recipients}),
         "in_force": {"from": "2020-01-01T00:00:00Z", "until": "2090-01-01T00:00:00Z"},
-        "clauses": [
-            usual | {"id": "whole", "to": list(recipients[:-1]), "when": severe},
-            usual | {"id": "narrow", "to": list(recipients[-1:]), "when": severe, "withhold": sorted(WITHHOLDABLE)},
-        ],
+        "clauses": [clause for clause in clauses if clause["to"]],
     }  # fmt: skip
 
 

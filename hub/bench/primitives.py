@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Any
 
 from hub.bench import partners
 from hub.core import envelope, strict
@@ -60,19 +61,18 @@ def registry_of(agreements: int) -> Registry:
         {"statement": "hub.found", "origin": "bench/ledger", "hub": partners.key_claim(f"{HUB}/1"),
          "operator": partners.key_claim(f"{OPERATOR}/1")}, f"{HUB}/1", f"{OPERATOR}/1"
     )  # fmt: skip
-    for document in (found, *map(partners.enrolment, (*partners.SENDERS, *partners.RECIPIENTS, *strangers))):
+    enrolments = map(partners.enrolment, (*partners.SENDERS, *partners.RECIPIENTS, *strangers))
+    publications = (partners.publication(_agreement(number, strangers)) for number in range(agreements))
+    for document in (found, *enrolments, *publications):
         _apply(registry, document)
-    for number in range(agreements):
-        if number < OWN_AGREEMENTS:
-            document = partners.agreement(f"own-{number}", partners.SENDERS, partners.RECIPIENTS)
-        else:
-            parties = [strangers[number % 200], strangers[(number * 7 + 1 + number // 200) % 200]]
-            if parties[0] == parties[1]:
-                parties[1] = strangers[(number + 1) % 200]
-            document = partners.agreement(f"other-{number}", parties[:1], [parties[1]])
-            document["clauses"] = document["clauses"][1:]
-        _apply(registry, partners.publication(document))
     return registry
+
+
+def _agreement(number: int, strangers: Sequence[str]) -> dict[str, Any]:
+    if number < OWN_AGREEMENTS:
+        return partners.agreement(f"own-{number}", partners.SENDERS, partners.RECIPIENTS)
+    one, step = number % len(strangers), 1 + number // len(strangers) % (len(strangers) - 1)
+    return partners.agreement(f"other-{number}", [strangers[one]], [strangers[(one + step) % len(strangers)]])
 
 
 def tree_append_per_s(count: int) -> float:

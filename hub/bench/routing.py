@@ -16,6 +16,7 @@ from hub.registry import HUB_KID, OPERATOR_KID, RegistryProcess
 from hub.router import NOTICES, Router
 
 SHARD = Shard("router-0", prefix=NOTICES)
+WARM_UP = 200  # notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +27,27 @@ class Routed:
     bytes_per_notice: float
 
 
-async def measure(directory: Path, count: int) -> Routed:
-    directory.mkdir()
-    path = directory / "comity.db"
+async def measure(path: Path, count: int) -> Routed:
+    """Route `count` notices in a new log at `path`, after some that do not count."""
     log = EmbeddedLog.open(path)
     clock = Clock()
     try:
         await _register(log, clock)
-        await _post(log, 200)
-        await _route(log, Router(log, SHARD, clock), 200)  # every code path once, before it counts
+        await _post(log, WARM_UP)
+        await _route(log, Router(log, SHARD, clock), WARM_UP)  # every code path once, before it counts
     finally:
         await log.close()
-    before = path.stat().st_size
+    before = _size(path)
     log = EmbeddedLog.open(path)
     try:
         await _post(log, count)
         seconds = await _route(log, Router(log, SHARD, clock), count)
         for recipient in partners.RECIPIENTS:
-            if (end := await log.end(f"comity.deliveries.{recipient}")) != 200 + count - 1:
-                raise AssertionError(f"{recipient} has {end + 1} deliveries, not {200 + count}")
+            if (end := await log.end(f"comity.deliveries.{recipient}")) != WARM_UP + count - 1:
+                raise AssertionError(f"{recipient} has {end + 1} deliveries, not {WARM_UP + count}")
     finally:
         await log.close()  # folds the write-ahead log into the file
-    return Routed(count / seconds, (path.stat().st_size - before) / count)
+    return Routed(count / seconds, (_size(path) - before) / count)
 
 
 async def _register(log: Log, clock: Clock) -> None:
@@ -92,3 +92,7 @@ async def _route(log: Log, router: Router, count: int) -> float:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

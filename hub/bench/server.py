@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.api.app import create_app
-from hub.api.serve import serve
+from hub.api.serve import run, serve
 from hub.app import Hub
 from hub.bench import partners
 from hub.bench.serving import EMPTY
@@ -61,4 +61,4 @@ async def _register(hub: Hub) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    run(main(sys.argv[1]))

@@ -35,7 +35,7 @@ class Load:
 
 def measure(directory: Path, load: Load, progress: Callable[[str], None]) -> dict[str, Any]:
     """What the client found; BenchError when it found nothing."""
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     with _process("server", directory, str(directory / "data")) as server:
         url = _stdout(server).readline().strip()
         if not url:

@@ -63,7 +63,9 @@ def up(
     given: dict[str, Any] = {"data_dir": directory, "host": host, "port": port}
     settings = Settings.read(**{name: value for name, value in given.items() if value is not None})
     set_up_logging(settings.log.level, settings.log.format)
-    asyncio.run(_serve(settings, output))
+    from hub.api.serve import run  # a web server takes a moment to import
+
+    run(_serve(settings, output))
 
 
 async def _serve(settings: Settings, output: Format) -> None:
