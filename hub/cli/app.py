@@ -48,11 +48,6 @@ app.add_typer(audit.app)
 doctor.add_to(app)
 
 
-def main() -> None:
-    """`comity`, the console script."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """One command; its exit code. What goes wrong is told in one line on stderr."""
     try:

@@ -55,7 +55,7 @@ def test_every_error_has_its_exit_code_and_one_line(error: BaseException, code: 
         (("notice", "sign", "empty.json", "--key", "mine.json", "--expires", "soon"), 2, "30d"),
         (("notice", "verify", "broken.json", "--agencies", "empty.json"), 3, "malformed"),
         (("notice", "publish", "broken.json", "--key", "mine.json"), 1, "not a signed notice"),
-        (("agreement", "check", "empty.json"), 1, "id: Field required"),
+        (("agreement", "check", "empty.json"), 1, "empty.json: id: "),
         (("agreement", "publish", "empty.json", "--key", "mine.json"), 1, "not a statement"),
         (("audit", "verify", "--dir", "nowhere"), 1, "comity.db"),
         (("audit", "replay", "0", "--dir", "nowhere"), 1, "comity.db"),
