@@ -46,8 +46,9 @@ def check(source: Source, output: Output = Format.text) -> None:
 
 
 @app.command()
-def sign(source: Source, key: KeyFile = None, out: Target = "-") -> None:
-    """Sign for one party. The result is a statement for the next party to sign, or to publish."""
+def sign(source: Source, key: KeyFile = None, out: Target = "-", output: Output = Format.text) -> None:
+    """Sign for one party. The result is a statement for the next party to sign, or to publish; JSON either way."""
+    del output
     agreement, signed_by, document = _read(source)
     signer = load_key(key)
     if signer.agency not in agreement["parties"] and not signed_by:

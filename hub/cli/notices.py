@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connectors import Published, Refused, SignedNotice, notices
+from connectors import Refused, SignedNotice, notices
 from hub.cli import tail as tailing
 from hub.cli.checking import check_notice
 from hub.cli.faults import UsageFault
@@ -20,7 +20,6 @@ from hub.cli.output import (
     InputError,
     moment,
     parse_object,
-    progress,
     read_bytes,
     read_object,
     say,
@@ -29,6 +28,8 @@ from hub.cli.output import (
     write_json,
     write_table,
 )
+from hub.cli.posting import publish_all, told
+from hub.core import strict
 from schemas.notice import TYPES
 
 app = typer.Typer(name="notice", help="Notices: signed statements of one agency.", no_args_is_help=True)
@@ -43,8 +44,10 @@ Jti = Annotated[str, typer.Argument(metavar="JTI", help="Id of the notice, as `n
 def new(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="Type of notice, such as threat.cyber.v1.")],
     out: Target = "-",
+    output: Output = Format.text,
 ) -> None:
-    """Write an example of a type, for you to edit and sign."""
+    """Write an example of a type, for you to edit and sign. It is JSON either way."""
+    del output
     if type_ not in TYPES:
         raise UsageFault(f"no notice type {type_}; there are {', '.join(TYPES)}")
     example = json.loads((files("schemas") / "examples" / type_ / "good.json").read_text(encoding="utf-8"))
@@ -58,8 +61,12 @@ def sign(
     expires: Annotated[str, typer.Option(help="Lifetime, such as 12h or 30d, where the file has no exp.")] = "30d",
     key: KeyFile = None,
     out: Target = "-",
+    output: Output = Format.text,
 ) -> None:
-    """Check and sign a notice. Id and times are set here; nothing is sent."""
+    """Check and sign a notice. Id and times are set here; nothing is sent.
+
+    With -o json what is written is an object with jti, digest and notice; else the notice alone.
+    """
     signer, fields = load_key(key), read_object(source)
     if set_already := [name for name in SET_BY_SIGNING[:3] if name in fields]:
         raise InputError(f"{source}: {', '.join(set_already)}: set by signing; take it out of the file")
@@ -70,7 +77,8 @@ def sign(
         wrong = [f"unknown: {name}" for name in sorted(unknown)] + [f"missing: {name}" for name in sorted(missing)]
         raise InputError(f"{source}: {'; '.join(wrong)}")
     signed = notices.sign(notices.claims(signer.agency, **fields), signer)
-    write_bytes(out, signed.raw)
+    facts = {"kid": signer.kid, "jti": signed.jti, "digest": signed.digest, "notice": signed.raw.decode()}
+    write_bytes(out, signed.raw if output is Format.text else strict.dumps(facts) + b"\n")
     say(f"signed as {signer.kid}, jti {signed.jti}")
 
 
@@ -113,53 +121,20 @@ def publish(
     """Publish signed notices. Publishing the same bytes again does no harm: the answer is the same."""
     signed = [SignedNotice.read(read_bytes(source).strip()) for source in sources]
     names = {notice.jti: source for notice, source in zip(signed, sources, strict=True)}
-    results = asyncio.run(_publish(signed, hub, key, vkey, journal))
-    told = [_told(result, names) for result in results]
+    results = asyncio.run(publish_all(signed, hub, key, vkey, journal))
+    rows = [told(result, names) for result in results]
     if output is Format.json:
-        write_json(told)
+        write_json(rows)
     else:
         write_table(
             ("file", "jti", "outcome", "digest"),
-            [[each[n] for n in ("file", "jti", "outcome", "digest")] for each in told],
+            [[each[n] for n in ("file", "jti", "outcome", "digest")] for each in rows],
         )
     refused = [result for result in results if isinstance(result, Refused)]
     for each in refused[1:] if len(results) > 1 else []:
         say(f"comity: refused: {each}", "red")
     if refused:
         raise refused[0]
-
-
-async def _publish(
-    signed: list[SignedNotice], hub: str, key: Path | None, vkey: Path | None, journal: Path | None
-) -> list[Published | Refused]:
-    results = []
-    async with client(hub, key, vkey, journal) as publisher:
-        if journal is not None:
-            results += await publisher.publish_pending()
-        with progress() as bar:
-            task = bar.add_task("publishing", total=len(signed))
-            async for result in publisher.publish_many(signed):
-                results.append(result)
-                bar.advance(task)
-    return results
-
-
-def _told(result: Published | Refused, names: dict[str, str]) -> dict[str, Any]:
-    file = names.get(result.jti or "", "(journal)")
-    if isinstance(result, Refused):
-        outcome = f"refused: {result.code}"
-        return {
-            "file": file,
-            "jti": result.jti,
-            "outcome": outcome,
-            "detail": result.detail,
-            "digest": None,
-            "receipt": None,
-        }
-    return {
-        "file": file, "jti": result.jti, "outcome": "accepted", "detail": None, "digest": result.digest,
-        "receipt": result.receipt,
-    }  # fmt: skip
 
 
 @app.command()

@@ -28,6 +28,12 @@ def test_the_reference_is_what_the_program_says() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == render(), "docs/cli.md is out of date: run `make generate`"
 
 
+def test_every_command_writes_json_when_asked() -> None:
+    sections = render().split("\n## ")[1:]
+    assert len(sections) > 20
+    assert [section.partition("\n")[0] for section in sections if "`--output`, `-o`" not in section] == []
+
+
 @pytest.mark.parametrize("line", PROMISED)
 def test_commands_in_the_guides_exist_with_these_options(comity: Comity, line: str) -> None:
     comity.ok(*shlex.split(line)[1:], "--help")
@@ -58,6 +64,8 @@ def test_the_example_of_every_type_can_be_signed(comity: Comity, type_: str) -> 
     example = comity.ok("notice", "new", type_).out
     signed = comity.ok("notice", "sign", "-", "--key", "us-cisa.key.json", "--expires", "12h", stdin=example)
     assert signed.out.endswith("~") and signed.out.count(".") >= 2
+    told = comity.ok("notice", "sign", "-", "--key", "us-cisa.key.json", "-o", "json", stdin=example).json
+    assert told["kid"].startswith("us-cisa/") and told["notice"].endswith("~") and told["digest"]
 
 
 def test_no_colours_where_nobody_wants_them(comity: Comity, monkeypatch: pytest.MonkeyPatch) -> None:

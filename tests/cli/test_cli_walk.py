@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from hub.cli.doctor import data_directory
 from tests.cli.conftest import Comity, Up
 
 AGREEMENT = {
@@ -158,3 +161,19 @@ def test_doctor_finds_a_healthy_hub_and_names_what_is_not(at: Comity, up: Up) ->
     assert exposed.code == 1 and "chmod 600" in exposed.out
     away = at("doctor", "--hub", "http://127.0.0.1:9")
     assert away.code == 5 and "comity up" in away.out
+
+
+def test_doctor_names_what_is_wrong_with_a_data_directory(comity: Comity, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert {check.what: check.status for check in data_directory(data)} == {"data directory": "fault"}
+    (data / "keys").mkdir(mode=0o700, parents=True)
+    data.chmod(0o755)
+    with contextlib.closing(sqlite3.connect(data / "comity.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    found = {check.what: check for check in data_directory(data)}
+    assert found["data directory"].mend == f"chmod 700 {data}" and found["log file"].status == "fault"
+    assert "99" in found["log file"].found
+    (data / "comity.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
+    assert "backup" in ({check.what: check for check in data_directory(data)}["log file"].mend or "")
+    answer = comity("doctor", "--dir", data, "--hub", "http://127.0.0.1:9")
+    assert answer.code == 1
