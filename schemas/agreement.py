@@ -33,8 +33,8 @@ class Condition(Model):
 class InForce(Model):
     """From the first instant to before the last."""
 
-    from_: Instant = Field(alias="from")
-    until: Instant
+    from_: Instant = Field(alias="from", description="The first instant")
+    until: Instant = Field(description="The instant at which it has ended")
 
     @model_validator(mode="after")
     def _forward(self) -> InForce:
@@ -46,15 +46,19 @@ class InForce(Model):
 class Clause(Model):
     """One grant: who to whom, which notices, up to which TLP, under which conditions, without which fields."""
 
-    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,39}$")] = Field(examples=["c1"])
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,39}$")] = Field(
+        description="Id of the clause, unique in the agreement", examples=["c1"]
+    )
     from_: list[AgencyId] = Field(alias="from", min_length=1, max_length=500, description="Senders")
     to: list[AgencyId] = Field(min_length=1, max_length=500, description="Recipients")
     areas: list[Area] = Field(default=[], max_length=6, description="Every type of these areas")
     types: list[Type] = Field(default=[], max_length=100, description="These types")
     ceiling: Tlp = Field(description="The highest TLP it grants")
     when: list[Condition] = Field(default=[], max_length=50, description="Conditions that must all hold")
-    withhold: list[Line] = Field(default=[], max_length=50, description="Withholdable fields that are taken out")
-    note: Text | None = Field(default=None, description="For people")
+    withhold: list[Line] = Field(
+        default=[], max_length=50, description="Withholdable fields that are taken out", examples=[["source_detail"]]
+    )
+    note: Text | None = Field(default=None, description="For people", examples=["Agreed in Bern, article 4."])
 
     @model_validator(mode="after")
     def _can_be_decided(self) -> Clause:
@@ -81,12 +85,14 @@ class Clause(Model):
 class Agreement(Model):
     """Parties, clauses, and when it is in force. A version replaces the one before it."""
 
-    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,63}$")] = Field(examples=["alpine-security"])
-    version: Annotated[int, Field(ge=1)]
-    title: Line
-    parties: list[AgencyId] = Field(min_length=2, max_length=500)
-    in_force: InForce
-    clauses: list[Clause] = Field(min_length=1, max_length=1_000)
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,63}$")] = Field(
+        description="Id of the agreement, the same in all its versions", examples=["alpine-security"]
+    )
+    version: Annotated[int, Field(ge=1)] = Field(description="Version, from 1, without gaps", examples=[1])
+    title: Line = Field(description="Title, for people", examples=["Alpine security"])
+    parties: list[AgencyId] = Field(min_length=2, max_length=500, description="Agencies that sign it, all of them")
+    in_force: InForce = Field(description="When it is in force")
+    clauses: list[Clause] = Field(min_length=1, max_length=1_000, description="What it grants")
 
     @model_validator(mode="after")
     def _parties_and_ids(self) -> Agreement:

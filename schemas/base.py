@@ -86,8 +86,12 @@ HsCode = Annotated[
     StringConstraints(pattern=r"^([0-9]{2}){1,5}$"),
     Field(title="Harmonized System code, 2 to 10 digits", examples=["854231"]),
 ]
-Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999, title="Milliseconds since the epoch")]
-Seconds = Annotated[int, Field(ge=0, le=253_402_300_799, title="Seconds since the epoch (NumericDate)")]
+Millis = Annotated[
+    int, Field(ge=0, le=253_402_300_799_999, title="Milliseconds since the epoch", examples=[1772366400000])
+]
+Seconds = Annotated[
+    int, Field(ge=0, le=253_402_300_799, title="Seconds since the epoch (NumericDate)", examples=[1772366400])
+]
 Tlp = Literal["TLP:CLEAR", "TLP:GREEN", "TLP:AMBER", "TLP:AMBER+STRICT", "TLP:RED"]
 Severity = Annotated[
     Literal["low", "medium", "high", "critical"],
@@ -96,9 +100,13 @@ Severity = Annotated[
 
 
 class Place(Model):
-    """A point, WGS 84 degrees, with an optional name and code."""
+    """A point, WGS 84 degrees, with a name and a country; any of them may be absent."""
 
-    lat: Annotated[float, Field(ge=-90, le=90)] | None = None
-    lon: Annotated[float, Field(ge=-180, le=180)] | None = None
-    name: Line | None = None
-    country: Country | None = None
+    lat: Annotated[float, Field(ge=-90, le=90)] | None = Field(
+        default=None, description="Latitude, degrees north", examples=[51.95]
+    )
+    lon: Annotated[float, Field(ge=-180, le=180)] | None = Field(
+        default=None, description="Longitude, degrees east", examples=[4.05]
+    )
+    name: Line | None = Field(default=None, description="Name of the place", examples=["Maasvlakte"])
+    country: Country | None = Field(default=None, description="Country it lies in")

@@ -51,34 +51,48 @@ class Disruption(Data):
     severity: Literal["minor", "moderate", "severe", "closed"] = Field(
         description="How bad", json_schema_extra={"x-order": ["minor", "moderate", "severe", "closed"]}
     )
-    available: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Capacity that is left")
-    installed: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Capacity installed")
+    available: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Capacity that is left", examples=[0, 450]
+    )
+    installed: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Capacity installed", examples=[900]
+    )
     unit: Line | None = Field(
         default=None, description="Unit of the capacities", examples=["MW", "GWh/d", "TEU/d", "lanes"]
     )
     from_: Instant = Field(alias="from", description="From when")
     until: Instant | None = Field(default=None, description="Until when, as far as known")
-    description: Text | None = None
-    advice: Text | None = Field(default=None, description="Diversions and advice")
-    references: list[Url] | None = Field(default=None, max_length=100)
-    cause: Text | None = withholdable("Why")
+    description: Text | None = Field(
+        default=None, description="What else is known, in prose", examples=["Quay cranes 3 to 7 are out of service."]
+    )
+    advice: Text | None = Field(
+        default=None, description="Diversions and advice", examples=["Feeder ships are diverted to Antwerp."]
+    )
+    references: list[Url] | None = Field(default=None, max_length=100, description="Public references")
+    cause: Text | None = withholdable("Why", examples=["Damage to the high-voltage supply"])
 
 
 class Project(Data):
     """A planned or running infrastructure project."""
 
     asset: Asset = Field(description="Kind of asset")
-    name: Line = Field(description="Name of the project")
+    name: Line = Field(description="Name of the project", examples=["North Sea interconnector 2"])
     countries: list[Country] = Field(min_length=1, max_length=50, description="Where")
     locode: Locode | None = Field(default=None, description="UN/LOCODE")
     eic: Eic | None = Field(default=None, description="EIC of an energy asset")
-    capacity: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Capacity when finished")
-    unit: Line | None = Field(default=None, description="Unit of the capacity")
+    capacity: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Capacity when finished", examples=[1400]
+    )
+    unit: Line | None = Field(default=None, description="Unit of the capacity", examples=["MW"])
     stage: Literal["planned", "permitting", "construction", "commissioning", "operation", "cancelled"] = Field(
         description="Stage"
     )
     from_: Instant | None = Field(default=None, alias="from", description="Start of works")
     until: Instant | None = Field(default=None, description="Expected completion")
-    description: Text | None = None
-    references: list[Url] | None = Field(default=None, max_length=100)
-    contractors: list[Line] | None = withholdable("Contractors and suppliers", max_length=200)
+    description: Text | None = Field(
+        default=None, description="What else is known, in prose", examples=["A direct current cable of 200 km."]
+    )
+    references: list[Url] | None = Field(default=None, max_length=100, description="Public references")
+    contractors: list[Line] | None = withholdable(
+        "Contractors and suppliers", max_length=200, examples=[["Example Cables AS"]]
+    )

@@ -17,16 +17,18 @@ Sector = Literal[
 class Money(Model):
     """An amount in a currency (ISO 4217)."""
 
-    amount: Annotated[float, Field(ge=0)]
-    currency: Currency
+    amount: Annotated[float, Field(ge=0)] = Field(description="Amount, in units of the currency", examples=[120000000])
+    currency: Currency = Field(description="Currency")
 
 
 class Party(Model):
     """A party to a transaction."""
 
-    name: Line
-    role: Literal["investor", "target", "seller", "sponsor", "adviser", "ultimate-owner", "other"] | None = None
-    country: Country | None = None
+    name: Line = Field(description="Name of the party", examples=["Example Capital SA"])
+    role: Literal["investor", "target", "seller", "sponsor", "adviser", "ultimate-owner", "other"] | None = Field(
+        default=None, description="Its part in the transaction"
+    )
+    country: Country | None = Field(default=None, description="Where it is established")
 
 
 class Opportunity(Data):
@@ -44,15 +46,21 @@ class Opportunity(Data):
         json_schema_extra={"x-order": ["concept", "feasibility", "tender", "financing", "construction", "operation"]},
     )
     deadline: Date | None = Field(default=None, description="Expressions of interest until")
-    description: Text | None = None
-    documents: list[Url] | None = Field(default=None, max_length=100)
+    description: Text | None = Field(
+        default=None,
+        description="What else is known, in prose",
+        examples=["Batteries of 200 MWh beside existing substations."],
+    )
+    documents: list[Url] | None = Field(default=None, max_length=100, description="Prospectus, tender documents")
     parties: list[Party] | None = withholdable("Sponsors and bidders", max_length=200)
 
 
 class Screening(Data):
     """A foreign investment under screening, shared so that partners can comment."""
 
-    title: Line = Field(description="One line for people, without naming the parties")
+    title: Line = Field(
+        description="One line for people, without naming the parties", examples=["Stake in a wafer inspection maker"]
+    )
     sector: Sector = Field(description="Sector of the target")
     country: Country = Field(description="Country of the target")
     investor_countries: list[Country] = Field(
@@ -61,7 +69,9 @@ class Screening(Data):
     instrument: Literal[
         "acquisition", "merger", "joint-venture", "greenfield", "minority-stake", "asset-purchase", "other"
     ] = Field(description="Form of investment")
-    stake: Annotated[float, Field(gt=0, le=100)] | None = Field(default=None, description="Stake, per cent")
+    stake: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        default=None, description="Stake, per cent", examples=[24.9]
+    )
     size: Money | None = Field(default=None, description="Value of the transaction")
     stage: Literal["notified", "phase-1", "phase-2", "cleared", "conditions", "prohibited", "withdrawn"] = Field(
         description="Stage of the procedure"
@@ -75,5 +85,9 @@ class Screening(Data):
         | None
     ) = Field(default=None, max_length=7, description="Risks under consideration")
     comments_until: Date | None = Field(default=None, description="Comments of partners until")
-    description: Text | None = None
+    description: Text | None = Field(
+        default=None,
+        description="What else is known, in prose",
+        examples=["The investor would appoint one of five directors."],
+    )
     parties: list[Party] | None = withholdable("Investor, target and owners by name", max_length=200)

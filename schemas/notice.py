@@ -55,7 +55,10 @@ class Notice(Model):
     exercise: bool = Field(default=False, description="Part of an exercise; not for real")
     updates: UuidV7 | None = Field(default=None, description="jti of an earlier notice of this sender that it updates")
     cancels: UuidV7 | None = Field(default=None, description="jti of an earlier notice of this sender that it cancels")
-    data: dict[str, Any] = Field(description="The typed object; its schema is named by `type`")
+    data: dict[str, Any] = Field(
+        description="The typed object; its schema is named by `type`",
+        examples=[{"kind": "advisory", "title": "Patch now"}],
+    )
 
     @model_validator(mode="after")
     def _one_reference(self) -> Notice:

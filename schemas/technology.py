@@ -13,8 +13,10 @@ class Item(Model):
     """One controlled item."""
 
     code: Line = Field(description="Code on the list", examples=["3B001", "ML10"])
-    description: Line | None = None
-    hs_codes: list[HsCode] | None = Field(default=None, max_length=100)
+    description: Line | None = Field(
+        default=None, description="Item, in the words of the list", examples=["Equipment for epitaxial growth"]
+    )
+    hs_codes: list[HsCode] | None = Field(default=None, max_length=100, description="HS codes it may be declared under")
 
 
 class Control(Data):
@@ -32,7 +34,11 @@ class Control(Data):
     destinations: list[Country] | None = Field(
         default=None, max_length=300, description="Destinations concerned; absent: all"
     )
-    basis: Line | None = Field(default=None, description="Legal basis")
+    basis: Line | None = Field(default=None, description="Legal basis", examples=["Order No. 12 of 2026"])
     in_force: Date | None = Field(default=None, description="In force from")
-    description: Text | None = None
-    documents: list[Url] | None = Field(default=None, max_length=100)
+    description: Text | None = Field(
+        default=None,
+        description="What else is known, in prose",
+        examples=["A licence is needed for all destinations outside the annex."],
+    )
+    documents: list[Url] | None = Field(default=None, max_length=100, description="Full texts")

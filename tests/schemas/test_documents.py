@@ -38,6 +38,33 @@ def test_a_schema_is_valid_named_and_described(path: Path) -> None:
         assert schema["additionalProperties"] is False
 
 
+def objects(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The members of a schema and of all its definitions, by where they stand."""
+    parts = {"": schema, **schema.get("$defs", {})}
+    return {
+        f"{name}.{field}": said for name, part in parts.items() for field, said in part.get("properties", {}).items()
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_field_says_what_it_is_and_shows_a_value(path: Path) -> None:
+    """A stranger converts data from the schema alone."""
+    for where, said in objects(json.loads(path.read_text())).items():
+        assert len(said.get("description", "")) > 3, where
+        shown = ("examples", "enum", "const", "$ref", "discriminator")
+        whole = json.dumps(said)
+        assert any(f'"{keyword}":' in whole for keyword in shown) or '"boolean"' in whole, where
+
+
+def test_the_examples_of_a_field_are_valid() -> None:
+    for path in FILES:
+        schema = json.loads(path.read_text())
+        for where, said in objects(schema).items():
+            validator = Draft202012Validator({**said, "$defs": schema.get("$defs", {})})
+            for example in said.get("examples", []):
+                assert validator.is_valid(example), (path.stem, where, example)
+
+
 @pytest.mark.parametrize("path", sorted((JSON / "published").glob("*.json")), ids=lambda path: path.stem)
 def test_what_was_published_is_not_broken(path: Path) -> None:
     assert breaking(json.loads(path.read_text()), json.loads((JSON / path.name).read_text())) == []
