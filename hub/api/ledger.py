@@ -64,23 +64,25 @@ class Ledger:
         except Refusal:
             raise Problem("bad-request", "digest: must be base64url without padding, as in a receipt") from None
         await self._index.catch_up()
-        found = await self._index.by_digest(wanted, principal.name if principal.role == "partner" else None)
-        found = found or await self._index.by_digest(wanted)
-        if found is None or found.entry is None:
-            raise not_found()
-        part = self._for_caller(principal, found.iss, found.entry)
-        if part is None:
-            raise not_found()
-        path = self._index.proof(found.entry.number)
+        entry, part = await self._concerning(principal, wanted)
+        path = self._index.proof(entry.number)
         if path is None or self._index.checkpoint is None:
             raise Problem("not-yet-covered", "no checkpoint covers the ledger entry yet; ask again", retry_after=1)
         shown = {
             "checkpoint": self._index.checkpoint.decode(),
-            "index": found.entry.number,
-            "leaf": found.entry.leaf_bytes.decode(),
+            "index": entry.number,
+            "leaf": entry.leaf_bytes.decode(),
             "path": [strict.b64(node) for node in path],
         }
         return Response(strict.dumps(shown | part), media_type=JSON)
+
+    async def _concerning(self, principal: Principal, digest: bytes) -> tuple[Entry, dict[str, Any]]:
+        """The entry that concerns the caller. The accepted one first: who posts what it received must not lose its proof."""
+        for iss in (None, principal.name):
+            found = await self._index.by_digest(digest, iss)
+            if found and found.entry and (part := self._for_caller(principal, found.iss, found.entry)):
+                return found.entry, part
+        raise not_found()
 
     def _for_caller(self, principal: Principal, sender: str, entry: Entry) -> dict[str, Any] | None:
         """What is added to the proof for this caller; None when the notice does not concern it."""

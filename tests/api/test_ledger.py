@@ -75,6 +75,23 @@ async def test_a_proof_has_one_size_whoever_else_received(rig):
     assert len(one["leaf"]) == len(other["leaf"]) and one.keys() == other.keys()
 
 
+async def test_who_posts_what_it_received_keeps_the_proof_of_its_delivery(rig):
+    """Its copy is refused, for it did not sign it; the proof for the digest is still that of the delivery."""
+    raw = rig.now().notice(A, rel_to=[C])
+    notice = (await rig.publish(A, raw)).json()
+    await rig.settled(notice)
+    covered = rig.hub.index.covered
+    problem(await rig.publish(C, raw), 403, "wrong-sender")
+
+    async def refusal_is_covered():
+        return rig.hub.index.covered > covered
+
+    await until(refusal_is_covered)
+    proof = (await rig.get(C, "/v1/ledger/proof", digest=notice["digest"])).json()
+    assert check(rig, proof)["outcome"] == "accepted"
+    assert proof["delivery"]
+
+
 async def test_a_proof_for_others_does_not_exist(rig):
     notice = await published(rig, rel_to=[C])
     absent = await rig.get(OUT, "/v1/ledger/proof", digest=strict.b64(b"x" * 32))
