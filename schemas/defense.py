@@ -24,8 +24,8 @@ class Exercise(Data):
     strength: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Approximate personnel", examples=[4500]
     )
-    from_: Instant = Field(alias="from", description="Start")
-    until: Instant = Field(description="End")
+    from_: Instant = Field(alias="from", description="When it starts")
+    until: Instant = Field(description="When it ends")
     area: list[Place] | None = Field(default=None, max_length=200, description="Where")
     restrictions: Text | None = Field(
         default=None,

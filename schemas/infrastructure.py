@@ -69,7 +69,7 @@ class Disruption(Data):
         default=None, description="Diversions and advice", examples=["Feeder ships are diverted to Antwerp."]
     )
     references: list[Url] | None = Field(default=None, max_length=100, description="Public references")
-    cause: Text | None = withholdable("Why", examples=["Damage to the high-voltage supply"])
+    cause: Text | None = withholdable("Cause, as far as known", examples=["Damage to the high-voltage supply"])
 
 
 class Project(Data):
