@@ -37,7 +37,7 @@ class ListenError(ComityError):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` for a process that serves: uvloop answers a fifth more posts than asyncio's own loop."""
+    """`asyncio.run` for a process that serves: uvloop answers more posts than asyncio's own loop (docs/performance.md)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
