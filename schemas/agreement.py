@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from schemas.base import AgencyId, Instant, Line, Model, Text, Tlp
-from schemas.fields import Found
+from schemas.fields import Found, names
 from schemas.notice import TYPES, Area, Type, area, field, withholdable
+from schemas.problems import nearest
 
 Scalar = Annotated[str, StringConstraints(min_length=1, max_length=500)] | int | float | bool
 Operator = Literal["at_least", "one_of", "includes", "starts_with", "within"]
@@ -64,17 +65,22 @@ class Clause(Model):
     def _can_be_decided(self) -> Clause:
         for type_ in self.types:
             if type_ not in TYPES:
-                raise ValueError(f"types: unknown type {type_[:80]}; known are {', '.join(TYPES)}")
+                raise ValueError(f"types: unknown type {type_[:80]}; {nearest(type_, list(TYPES))}")
         covered = [type_ for type_ in TYPES if type_ in self.types or area(type_) in self.areas]
         if not covered:
             raise ValueError("a clause names at least one type or area")
         for name in self.withhold:
             if not any(name in withholdable(type_) for type_ in covered):
-                raise ValueError(f"withhold: {name[:80]} is not a withholdable field of any type the clause covers")
+                known = sorted({field for type_ in covered for field in withholdable(type_)})
+                raise ValueError(
+                    f"withhold: {name[:80]} is not a withholdable field of any type the clause covers; {nearest(name, known)}"
+                )
         for condition in self.when:
             found = [there for type_ in covered if (there := field(type_, condition.field))]
             if not found:
-                raise ValueError(f"when: no type the clause covers has a field {condition.field}")
+                known = [name for type_ in covered for name in names(TYPES[type_])]
+                told = nearest(condition.field, known)
+                raise ValueError(f"when: no type the clause covers has a field {condition.field}; {told}")
             faults = [fault for there in found if (fault := _fault(condition, there))]
             # A word that only some of the types know is fine, the others then never meet it; a wrong kind of field is not.
             if len(faults) == len(found) or (faults and condition.op == "within"):

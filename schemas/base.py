@@ -45,7 +45,7 @@ UuidV7 = Annotated[
 Digest = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$"),
-    Field(title="SHA-256, base64url without padding", examples=["A" * 43]),
+    Field(title="SHA-256, base64url without padding", examples=["47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"]),
 ]
 Instant = Annotated[
     str,

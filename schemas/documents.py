@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 
 from schemas.agreement import Agreement
 from schemas.ledger import Acknowledgement, Leaf, Receipt, SealedAck, SealedNotice, SealedRead, SealedRegistry
@@ -29,17 +28,16 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-def documents(examples: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, JSON Schema) of every type and message. `examples`: a realistic `data` per notice type."""
+def documents(examples: dict[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, JSON Schema) of every type and message. `examples`: realistic ones, of a notice type its `data`."""
     for name, model in MODELS.items():
-        yield name, _document(name, model.model_json_schema(schema_generator=GenerateJsonSchema), examples.get(name))
-    yield "statement", _document("statement", TypeAdapter(Statement).json_schema(), None)
+        yield name, _document(name, model.model_json_schema(), examples[name])
+    statement = TypeAdapter(Statement).json_schema() | {"description": "What changes the registry, one of seven kinds."}
+    yield "statement", _document("statement", statement, examples["statement"])
 
 
-def _document(name: str, schema: dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
-    head = {"$schema": DIALECT, "$id": f"urn:comity:schema:{name}", "title": schema.pop("title", name)}
+def _document(name: str, schema: dict[str, Any], examples: list[Any]) -> dict[str, Any]:
+    schema = {keyword: said for keyword, said in schema.items() if keyword != "title"}
+    head = {"$schema": DIALECT, "$id": f"urn:comity:schema:{name}", "title": name, "examples": examples}
     withheld = [field for field, said in schema.get("properties", {}).items() if said.get("x-withholdable")]
-    more: dict[str, Any] = {"x-withholdable-fields": sorted(withheld)} if withheld else {}
-    if example is not None:
-        more["examples"] = [example]
-    return head | schema | more
+    return head | schema | ({"x-withholdable-fields": sorted(withheld)} if withheld else {})

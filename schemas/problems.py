@@ -63,7 +63,7 @@ def below(member: str, error: ValidationError, model: type[Model]) -> Validation
 
 def unknown(member: str, value: str, known: Iterable[str]) -> ValidationError:
     """A value that is none of the known ones, with the nearest of them."""
-    return _error([_told((member,), f"is unknown; {_nearest(value, list(known))}{_got(value)}", value)])
+    return _error([_told((member,), f"is unknown; {nearest(value, list(known))}{_got(value)}", value)])
 
 
 def _told(loc: Loc, sentence: str, got: object) -> InitErrorDetails:
@@ -82,8 +82,8 @@ def _faults(error: ValidationError, models: Models) -> Iterator[tuple[Loc, str, 
         places.setdefault(loc, []).append((sentence, item))
     for loc, told in places.items():
         # Several at one place are the alternatives of a union; those that the input resembles less only distract.
-        nearest = min(_distance(item["type"]) for _, item in told)
-        meant = dict.fromkeys(said for said, item in told if _distance(item["type"]) == nearest)
+        least = min(_distance(item["type"]) for _, item in told)
+        meant = dict.fromkeys(said for said, item in told if _distance(item["type"]) == least)
         item = told[0][1]
         bare = item["type"] in ("missing", "extra_forbidden", "told") or isinstance(item["input"], dict | list)
         yield (
@@ -115,7 +115,7 @@ def _read(item: ErrorDetails, models: Models) -> tuple[Loc, str]:
         return (
             *kept,
             name,
-        ), f"is not a field here; {_nearest(name, [known for model in models for known in names(model)])}"
+        ), f"is not a field here; {nearest(name, [known for model in models for known in names(model)])}"
     return tuple(kept), _sentence(item, leafs)
 
 
@@ -123,17 +123,20 @@ def _sentence(item: ErrorDetails, leafs: Iterable[Leaf]) -> str:
     kind, context = item["type"], item.get("ctx", {})
     if kind == "literal_error":
         values = re.findall("'([^']*)'", context["expected"])
-        return f"must be one of {', '.join(values)}" if len(values) > 1 else f"must be {context['expected']}"
+        return f"must be one of {', '.join(values)}" if len(values) > 1 else f"must be {_bare(context['expected'])}"
     if kind == "string_pattern_mismatch":
         return _form(context["pattern"], leafs)
     if kind == "union_tag_not_found":
         return f"{_bare(context['discriminator'])} is required: it says which kind it is"
     if kind == "union_tag_invalid":
         tags = re.findall("'([^']*)'", context["expected_tags"])
-        return f"{_bare(context['discriminator'])} is unknown; {_nearest(context['tag'], tags)}{_got(context['tag'])}"
+        return f"{_bare(context['discriminator'])} is unknown; {nearest(context['tag'], tags)}{_got(context['tag'])}"
     if context.get("min_length") == 1:
         return "must not be empty"
-    return _SENTENCES[kind].format(**context) if kind in _SENTENCES else item["msg"]
+    round_ = {
+        name: int(said) if isinstance(said, float) and said.is_integer() else said for name, said in context.items()
+    }
+    return _SENTENCES[kind].format(**round_) if kind in _SENTENCES else item["msg"]
 
 
 def _bare(quoted: str) -> str:
@@ -161,8 +164,9 @@ def _named(title: str) -> list[type[Model]]:
     return found
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name[:EXCERPT], known, n=1, cutoff=0.5)
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`did you mean severity?`, or all the known names when none is near."""
+    near = get_close_matches(name[:EXCERPT], known, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(dict.fromkeys(known))}"
 
 

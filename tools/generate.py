@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from hub.cli import reference
 from schemas.documents import documents
@@ -17,12 +18,17 @@ JSON = ROOT / "schemas" / "json"
 
 def generated() -> dict[Path, str]:
     """Every generated file and what must be in it."""
-    examples = {name: json.loads((EXAMPLES / name / "good.json").read_text())["data"] for name in TYPES}
+    examples = {folder.name: _examples(folder) for folder in EXAMPLES.iterdir()}
     schemas = {
         JSON / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in documents(examples)
     }
     return schemas | {ROOT / "docs" / "cli.md": reference.render()}
+
+
+def _examples(folder: Path) -> list[Any]:
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("good*.json"))]
+    return [claims["data"] for claims in found] if folder.name in TYPES else found
 
 
 def main(arguments: list[str]) -> int:

@@ -29,10 +29,11 @@ def test_a_schema_is_valid_named_and_described(path: Path) -> None:
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["$id"] == f"urn:comity:schema:{path.stem}"
-    assert schema["title"]
+    assert schema["title"] == path.stem
+    assert schema["description"]
+    assert schema["examples"]
+    assert all(Draft202012Validator(schema).is_valid(example) for example in schema["examples"])
     if path.stem in TYPES:
-        assert schema["description"]
-        assert schema["examples"]
         assert set(schema.get("x-withholdable-fields", [])) == withholdable(path.stem)
         assert withholdable(path.stem).isdisjoint(schema["required"])
         assert schema["additionalProperties"] is False
