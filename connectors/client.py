@@ -27,7 +27,7 @@ from connectors.publishing import MEDIA, Published, Publisher
 from connectors.receiving import Receiver
 from connectors.session import Session, read_json
 from hub.core import strict
-from hub.core.checkpoint import Verifier
+from hub.core.checkpoint import Verifier, open_checkpoint
 
 PATIENCE = 120.0  # seconds that a call repeats its request while the hub decides nothing
 CONNECTIONS = 72
@@ -151,6 +151,19 @@ class Client:
             raise ConnectorError("a proof needs the hub's verifier key: Client(…, vkey=Path('hub.vkey').read_text())")
         answer = read_json(await self._session.get("/v1/ledger/proof", digest=digest))
         return check_proof(answer, digest, self.key.agency, self.hub)
+
+    async def checkpoint(self) -> bytes:
+        """The newest signed checkpoint, verified: a note to keep, for the ledger must contain that very tree for ever.
+
+        Raises VerificationFailed when it is not the hub's; ConnectorError when the client was made without `vkey`.
+        """
+        if self.hub is None:
+            raise ConnectorError(
+                "a checkpoint needs the hub's verifier key: Client(…, vkey=Path('hub.vkey').read_text())"
+            )
+        note = (await self._session.get("/v1/ledger/checkpoint")).content
+        open_checkpoint(note, self.hub)
+        return note
 
     async def agencies(self) -> dict[str, Any]:
         """GET /v1/agencies: every agency with its keys."""

@@ -132,7 +132,7 @@ class RegistryProcess:
         try:
             statement = self.registry.judge(document, recorded)
         except Refusal as refusal:
-            sealed = {"reason": refusal.code, "detail": refusal.detail}
+            sealed: dict[str, Any] = {"reason": refusal.code, "detail": refusal.detail}
             # A text of control characters grows sixfold in JSON. What cannot be kept whole is kept by its digest.
             if len(document) <= KEPT_REFUSED:
                 sealed["raw"] = document.decode("utf-8", errors="replace")

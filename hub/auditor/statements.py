@@ -94,7 +94,6 @@ class StatementAudit:
 
     async def _request(self, leaf: dict[str, Any], sealed: dict[str, Any]) -> bytes | None:
         """The bytes that were judged: the request with this digest, which must be the next one; else what the entry holds."""
-        held = strict.dumps(sealed["statement"]) if "statement" in sealed else sealed.get("raw", "").encode()
         search = 1 if _kind(sealed) in OWN else LOOKAHEAD
         for ahead in range(search):
             stored = await self._requests.peek(ahead)
@@ -111,8 +110,8 @@ class StatementAudit:
                 return stored.record.value
         if _kind(sealed) not in OWN or leaf["outcome"] == "refused":
             self._report.missing(f"what it judged is missing from {REQUESTS}")
-        # An unreadable text may have lost bytes when it was written as JSON, so its digest says nothing.
-        return held if "statement" in sealed else None
+        # Of a refused one the entry has no more than its text, which may have lost bytes on the way to JSON.
+        return strict.dumps(sealed["statement"]) if "statement" in sealed else None
 
     def _check_refusal(self, leaf: dict[str, Any], sealed: dict[str, Any], document: bytes | None) -> None:
         if document is None:

@@ -14,7 +14,7 @@ from connectors.evidence import Proof
 from hub.auditor import Report
 from hub.auditor import verify as audit
 from hub.cli.faults import UNVERIFIED, UsageFault
-from hub.cli.options import DEFAULT_HUB, HubUrl, KeyFile, Output, VkeyFile, client, existing, load_vkey
+from hub.cli.options import DEFAULT_HUB, HubUrl, KeyFile, Output, Target, VkeyFile, client, existing, load_vkey
 from hub.cli.output import (
     Format,
     InputError,
@@ -23,12 +23,13 @@ from hub.cli.output import (
     progress,
     read_bytes,
     say,
+    write_bytes,
     write_facts,
     write_json,
     write_table,
 )
 from hub.cli.replay import Replay, replay_entry
-from hub.core.checkpoint import Verifier
+from hub.core.checkpoint import Verifier, open_checkpoint
 from hub.core.strict import b64
 from hub.log.embedded import EmbeddedLog
 
@@ -83,16 +84,9 @@ async def _verify(place: Path, vkey: Verifier, known: bytes | None, allow_erased
 
 def _told(report: Report) -> dict[str, Any]:
     names = (
-        "entries",
-        "statements",
-        "notices",
-        "refused",
-        "deliveries",
-        "acknowledgements",
-        "checkpoints",
-        "erased",
-        "pending",
-    )
+        "entries", "statements", "notices", "refused", "deliveries", "acknowledgements", "reads", "checkpoints",
+        "uncovered", "pending", "erased",
+    )  # fmt: skip
     findings = [{"index": f.index, "where": f.where, "what": f.what} for f in report.findings]
     counts = {name: getattr(report, name) for name in names}
     return {"holds": report.holds} | counts | {"root": b64(report.root), "findings": findings, "notes": report.notes}
@@ -111,6 +105,35 @@ def _show(report: Report, *, brought: bool) -> None:
         )
     else:
         console().print("the ledger holds", style="green")
+
+
+@app.command()
+def checkpoint(
+    vkey: VkeyFile = None,
+    out: Target = "-",
+    key: KeyFile = None,
+    hub: HubUrl = DEFAULT_HUB,
+    output: Output = Format.text,
+) -> None:
+    """Fetch the newest checkpoint and verify it. Keep it: `audit verify --checkpoint` holds the ledger against it.
+
+    For everyone with a key. Partners that compare theirs make sure that all are shown the same ledger.
+    """
+    if vkey is None:
+        raise UsageFault("a checkpoint is checked under the hub's verifier key: name it with --vkey (hub.vkey)")
+    note = asyncio.run(_checkpoint(hub, key, vkey))
+    signed = open_checkpoint(note, Verifier.parse(load_vkey(vkey) or ""))
+    if output is Format.json:
+        facts = {"origin": signed.origin, "size": signed.size, "root": b64(signed.root), "checkpoint": note.decode()}
+        write_json(facts)
+        return
+    write_bytes(out, note)
+    say(f"a checkpoint over {signed.size} entries; it holds", "green")
+
+
+async def _checkpoint(hub: str, key: Path | None, vkey: Path) -> bytes:
+    async with client(hub, key, vkey) as asked:
+        return await asked.checkpoint()
 
 
 @app.command()

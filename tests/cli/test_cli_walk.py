@@ -81,7 +81,9 @@ def test_from_key_to_audit(at: Comity, up: Up) -> None:
     assert proof["delivery"]["clause"] == "c1" and proof["sealed"] is None
     assert at("audit", "prove", "n.sdjwt", "--key", "us-cisa.key.json", "--vkey", up.data / "hub.vkey").code == 1
 
-    report = at.ok("audit", "verify", "--dir", up.data, "-o", "json").json
+    kept = at.ok("audit", "checkpoint", "--key", "de-bsi.key.json", "--vkey", up.data / "hub.vkey", "--out", "kept")
+    assert "it holds" in kept.err
+    report = at.ok("audit", "verify", "--dir", up.data, "--checkpoint", "kept", "-o", "json").json
     assert report["holds"] and report["deliveries"] >= 1
     replay = at.ok("audit", "replay", jti, "--dir", up.data, "-o", "json").json
     assert replay["same"] and replay["denied"] == {"us-cisa": "no-agreement"}
