@@ -10,6 +10,7 @@ from typing import Any
 from hub.cli import reference
 from schemas.documents import documents
 from schemas.notice import TYPES
+from tools import notices_page
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "schemas" / "examples"
@@ -19,11 +20,13 @@ JSON = ROOT / "schemas" / "json"
 def generated() -> dict[Path, str]:
     """Every generated file and what must be in it."""
     examples = {folder.name: _examples(folder) for folder in EXAMPLES.iterdir()}
-    schemas = {
+    schemas = dict(documents(examples))
+    files = {
         JSON / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for name, schema in documents(examples)
+        for name, schema in schemas.items()
     }
-    return schemas | {ROOT / "docs" / "cli.md": reference.render()}
+    pages = {"cli.md": reference.render(), "notices.md": notices_page.render(schemas)}
+    return files | {ROOT / "docs" / name: text for name, text in pages.items()}
 
 
 def _examples(folder: Path) -> list[Any]:

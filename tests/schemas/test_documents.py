@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from schemas.compatibility import breaking
 from schemas.notice import TYPES, withholdable
+from tools import publish_schemas
 from tools.generate import generated, main
 
 JSON = Path(__file__).parents[2] / "schemas" / "json"
@@ -71,51 +72,25 @@ def test_what_was_published_is_not_broken(path: Path) -> None:
     assert breaking(json.loads(path.read_text()), json.loads((JSON / path.name).read_text())) == []
 
 
-OLD: dict[str, Any] = {
-    "type": "object",
-    "required": ["a"],
-    "properties": {
-        "a": {"type": "string", "maxLength": 10, "pattern": "^x"},
-        "b": {"enum": ["low", "high"], "x-order": ["low", "high"]},
-        "c": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]},
-        "d": {"type": "array", "items": {"$ref": "#/$defs/D"}},
-        "e": {"type": "string", "x-withholdable": True},
-    },
-    "$defs": {"D": {"type": "object", "properties": {"n": {"type": "number"}, "deeper": {"$ref": "#/$defs/D"}}}},
-}
+def test_publishing_refuses_what_breaks_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(JSON, tmp_path / "json")
+    monkeypatch.setattr(publish_schemas, "JSON", tmp_path / "json")
+    monkeypatch.setattr(publish_schemas, "PUBLISHED", tmp_path / "json" / "published")
+    present, published = tmp_path / "json" / "receipt.json", tmp_path / "json" / "published" / "receipt.json"
+    assert publish_schemas.main() == 0
 
-BREAKS: dict[str, tuple[Any, str]] = {
-    "a removed field": (lambda s: s["properties"].pop("b"), "b: was removed"),
-    "a newly required field": (lambda s: s["required"].append("b"), "b: is now required"),
-    "another type": (lambda s: s["properties"]["a"].update(type="integer"), "a: type string became integer"),
-    "a narrower list of values": (lambda s: s["properties"]["b"].update(enum=["low"]), "b: no longer accepts high"),
-    "a list of values where there was none": (lambda s: s["properties"]["a"].update(enum=["x"]), "a: is now limited"),
-    "a shorter length": (lambda s: s["properties"]["a"].update(maxLength=5), "a: maxLength became 5"),
-    "a higher minimum": (lambda s: s["properties"]["c"]["anyOf"][0].update(minimum=1), "c: minimum became 1"),
-    "another pattern": (lambda s: s["properties"]["a"].update(pattern="^y"), "a: pattern changed"),
-    "another order": (lambda s: s["properties"]["b"].update({"x-order": ["high", "low"]}), "b: x-order changed"),
-    "no longer withholdable": (lambda s: s["properties"]["e"].pop("x-withholdable"), "e: x-withholdable changed"),
-    "a removed alternative": (
-        lambda s: s["properties"]["c"].update(anyOf=[{"type": "integer", "minimum": 0}]),
-        "c: type null",
-    ),
-    "a field removed deep inside": (lambda s: s["$defs"]["D"]["properties"].pop("n"), "d[].n: was removed"),
-}
+    wider = json.loads(present.read_text())
+    wider["properties"]["note"] = {"type": "string"}
+    present.write_text(json.dumps(wider))
+    assert publish_schemas.main() == 0
+    assert json.loads(published.read_text()) == wider
 
-
-@pytest.mark.parametrize("name", BREAKS)
-def test_a_breaking_change_is_named(name: str) -> None:
-    change, told = BREAKS[name]
-    new = copy.deepcopy(OLD)
-    change(new)
-    assert any(fault.startswith(told) for fault in breaking(OLD, new)), breaking(OLD, new)
-
-
-def test_what_only_widens_breaks_nothing() -> None:
-    new = copy.deepcopy(OLD)
-    new["properties"]["f"] = {"type": "string"}
-    new["properties"]["a"]["maxLength"] = 20
-    new["properties"]["b"] = {"enum": ["low", "high", "higher"], "x-order": ["low", "high"]}
-    new["properties"]["c"]["anyOf"].append({"type": "string"})
-    new["required"] = []
-    assert breaking(OLD, new) == []
+    narrower = {**wider, "required": [*wider["required"], "note"]}
+    present.write_text(json.dumps(narrower))
+    (tmp_path / "json" / "agreement.json").unlink()
+    assert publish_schemas.main() == 1
+    said = capsys.readouterr().err
+    assert "receipt: note: is now required" in said and "agreement: was removed" in said
+    assert json.loads(published.read_text()) == wider
