@@ -6,10 +6,11 @@ travel further than the ledger, and who talks to whom is itself the partners' se
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -55,6 +56,18 @@ def hide_unspeakable(_logger: Any, _method: str, event: MutableMapping[str, Any]
     return event
 
 
+class Stderr:
+    """Where log lines go: whatever stderr is at that moment. A hub whose terminal or log pipe is gone goes on without."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def set_up_logging(level: str = "info", style: str = "console") -> None:
     """Once per process, by its entry point: structured lines on stderr; `style` is `console` or `json`."""
     # Rich tracebacks print local variables, and those hold payloads: plain ones only.
@@ -71,7 +84,7 @@ def set_up_logging(level: str = "info", style: str = "console") -> None:
             *ending,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", Stderr())),
         cache_logger_on_first_use=False,
     )
 

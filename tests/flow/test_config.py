@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import pytest
 import structlog
@@ -178,3 +179,15 @@ def test_metrics_are_named_by_the_house_and_have_no_ids_as_labels():
     labels = {label for family in families for sample in family.samples for label in sample.labels}
     assert not labels & UNSPEAKABLE
     assert Metrics().registry is not metrics.registry
+
+
+def test_a_hub_goes_on_when_nobody_reads_its_log_any_more(monkeypatch):
+    """A closed terminal or a broken pipe must not stop the part that had something to say."""
+    gone = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", gone)
+    set_up_logging("info", "json")
+    gone.close()
+    structlog.get_logger().critical("unheard")
+    monkeypatch.setattr(sys, "stderr", heard := io.StringIO())
+    structlog.get_logger().critical("heard again")
+    assert "heard again" in heard.getvalue()
