@@ -18,6 +18,7 @@ from schemas.fields import Leaf, leaves, names
 EXCERPT = 80  # characters of the input that an error shows, at most
 SENTENCE = 400
 TOLD = 3  # faults that are told in full
+LOOKED_AT = 30  # of thousands of faults in one input, so that telling them costs no more than finding them
 
 Loc = tuple[int | str, ...]
 Models = Sequence[type[Model]]
@@ -48,7 +49,8 @@ def explain_error(error: ValidationError) -> str:
     """`data.severity: must be one of low, medium, high, critical (got "hgh")`; several joined by `; `, at most three."""
     found = list(_faults(error, _named(error.title)))
     told = [f"{path(loc)}: {sentence}" if loc else sentence for loc, sentence, _ in found[:TOLD]]
-    return "; ".join(told + ([f"and {len(found) - TOLD} more"] if len(found) > TOLD else []))
+    more = f"{'at least ' if error.error_count() >= LOOKED_AT else ''}{len(found) - TOLD} more"
+    return "; ".join([*told, f"and {more}"] if len(found) > TOLD else told)
 
 
 def path(loc: Loc) -> str:
@@ -77,7 +79,8 @@ def _error(details: Iterable[InitErrorDetails]) -> ValidationError:
 def _faults(error: ValidationError, models: Models) -> Iterator[tuple[Loc, str, object]]:
     """(path, sentence, input) of each place that is wrong, unknown names first: they are what was meant by what is missing."""
     places: dict[Loc, list[tuple[str, ErrorDetails]]] = {}
-    for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden"):
+    items = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    for item in items[:LOOKED_AT]:
         loc, sentence = _read(item, models)
         places.setdefault(loc, []).append((sentence, item))
     for loc, told in places.items():

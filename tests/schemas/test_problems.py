@@ -154,3 +154,10 @@ def test_an_error_shows_little_of_the_input(name: str) -> None:
     said = said_of(validate, GOOD | {"data": GOOD["data"] | GIANTS[name]})
     assert "x" * (EXCERPT + 1) not in said
     assert len(said) < 1_500
+
+
+def test_thousands_of_faults_cost_little_to_tell() -> None:
+    hazards = [{f"n{number}": 1 for number in range(100)} for _ in range(60)]
+    said = said_of(validate, GOOD | {"data": GOOD["data"] | {"hazards": hazards}})
+    assert said.endswith("; and at least 27 more")
+    assert said.count("is not a field here") == 3
