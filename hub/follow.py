@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from hub.core import strict
 from hub.core.errors import Refusal, VerificationFailed
+from hub.core.judging import follow
 from hub.core.registry import Registry
 from hub.log import Log
 from schemas.statement import RegistryEvent
@@ -31,7 +32,7 @@ class Follower:
         before = self.registry.position
         while events := await self._log.read(REGISTRY, after=self._offset):
             for stored in events:
-                self.registry.follow(parse_event(stored.record.value))
+                follow(self.registry, parse_event(stored.record.value))
                 self._offset = stored.offset
         return self.registry.position - before
 

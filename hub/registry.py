@@ -18,6 +18,7 @@ from hub.core import jws, record, statements, strict
 from hub.core.agreement import Version
 from hub.core.errors import Refusal
 from hub.core.ids import uuid7
+from hub.core.judging import judge
 from hub.core.process import digest_of
 from hub.core.registry import Registry
 from hub.follow import REGISTRY, Follower
@@ -130,7 +131,7 @@ class RegistryProcess:
         """The records that one statement leads to. Later statements of the batch are judged with it in place."""
         seen = self.registry.position
         try:
-            statement = self.registry.judge(document, recorded)
+            statement = judge(self.registry, document, recorded)
         except Refusal as refusal:
             sealed: dict[str, Any] = {"reason": refusal.code, "detail": refusal.detail}
             # A text of control characters grows sixfold in JSON. What cannot be kept whole is kept by its digest.

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.core import envelope, jws, statements, strict
 from hub.core.ids import uuid7
+from hub.core.judging import judge
 from hub.core.registry import Registry
 from schemas.notice import withholdable
 from schemas.statement import RegistryEvent, Statement
@@ -71,7 +72,7 @@ class World:
     def record(self, payload: dict[str, Any], *kids: str) -> Statement:
         """Judge, then apply; raises Refusal like the judge."""
         document = self.document(payload, *kids)
-        statement = self.registry.judge(document, self.at)
+        statement = judge(self.registry, document, self.at)
         event = RegistryEvent(
             position=self.registry.position,
             recorded=self.at,

@@ -9,6 +9,7 @@ from hub.auditor.reading import Extent, Reader
 from hub.auditor.report import Report
 from hub.core import jws, statements, strict
 from hub.core.errors import Refusal, VerificationFailed
+from hub.core.judging import follow, judge
 from hub.core.process import digest_of
 from hub.core.registry import Registry
 from hub.core.strict import b64
@@ -117,7 +118,7 @@ class StatementAudit:
         if document is None:
             return
         try:
-            self.registry.judge(document, leaf["at"])
+            judge(self.registry, document, leaf["at"])
         except Refusal as refusal:
             if refusal.code != sealed.get("reason"):
                 self._report.find(f"refused for {sealed.get('reason')}; judged again: {refusal.code}")
@@ -143,7 +144,7 @@ class StatementAudit:
 
     def _follow(self, event: RegistryEvent) -> None:
         try:
-            self.registry.follow(event)
+            follow(self.registry, event)
         except VerificationFailed as fault:
             self._report.find(str(fault))
 

@@ -10,6 +10,7 @@ from hub.cli.output import InputError
 from hub.core import envelope, record
 from hub.core.decision import Received, Seen, explain
 from hub.core.errors import Refusal
+from hub.core.judging import follow
 from hub.core.process import Accepted, Duplicate, Outcome, Refused, process
 from hub.core.registry import Registry
 from hub.core.strict import unb64
@@ -126,7 +127,7 @@ async def _registry(log: Log, events: int) -> Registry:
     while registry.position < events and (page := await log.read(REGISTRY, after=after, limit=PAGE)):
         for stored in page:
             after = stored.offset
-            registry.follow(parse_event(stored.record.value))
+            follow(registry, parse_event(stored.record.value))
     return registry
 
 

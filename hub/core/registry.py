@@ -10,11 +10,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from hub.core import statements
 from hub.core.agreement import Rule, Version, compile_rules, moment
-from hub.core.errors import Refusal, VerificationFailed
+from hub.core.errors import Refusal
 from hub.core.keys import End, Key
 from hub.core.strict import unb64
 from schemas.statement import (
@@ -43,7 +42,7 @@ class Agency:
 
 
 class Registry:
-    """The fold. `judge` says whether a statement may be added, `apply` adds it; nothing is ever taken away."""
+    """The fold. `apply` adds an event that `hub.core.judging` has judged; nothing is ever taken away."""
 
     def __init__(self) -> None:
         self.position = 0
@@ -62,26 +61,6 @@ class Registry:
     def view(self, position: int | None = None) -> View:
         """The state as a reader of `position` events knew it; by default the newest."""
         return View(self, self.position if position is None else min(position, self.position))
-
-    def judge(self, document: bytes | dict[str, Any], at: int) -> Statement:
-        """The statement of a signed document, if it may be added at `at`; Refusal with the reason if not."""
-        return statements.judge(self, document, at)
-
-    def follow(self, event: RegistryEvent) -> Statement:
-        """Add an event read from a log that is not believed: its signatures and rules are judged again first.
-
-        Raises VerificationFailed when the event is not what an honest registry would have recorded.
-        """
-        where = f"registry event {event.position}"
-        if event.position != self.position:
-            raise VerificationFailed(f"{where} stands where event {self.position} must be")
-        if event.recorded < self.recorded or event.effective < event.recorded:
-            raise VerificationFailed(f"{where} goes back in time")
-        try:
-            self.judge(event.statement, event.recorded)
-        except Refusal as refusal:
-            raise VerificationFailed(f"{where} is not a valid statement: {refusal.code}: {refusal.detail}") from None
-        return self.apply(event)
 
     def apply(self, event: RegistryEvent) -> Statement:
         """Add a judged event."""

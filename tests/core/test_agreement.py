@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hub.core.agreement import compile_condition, moment
+from hub.core.judging import judge
 from schemas.agreement import Condition
 from tests.world import FAR, T0, World, agreement, clause
 
@@ -134,4 +135,4 @@ class TestRegistryDetails:
         signers = [(kid, key_of(kid)) for kid in ("at-cert/1", "at-cert/1", "ch-ncsc/1")]
         document = jws.sign_general(strict.dumps(payload), signers, statements.TYP)
         with pytest.raises(Refusal):
-            world.registry.judge(strict.dumps(document), T0)
+            judge(world.registry, strict.dumps(document), T0)

@@ -1,4 +1,4 @@
-"""The registry judges statements: the right signatures, the right order, and every refusal with its reason."""
+"""Statements are judged: the right signatures, the right order, and every refusal with its reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from hub.core import strict
 from hub.core.errors import Refusal, VerificationFailed
+from hub.core.judging import follow, judge
 from hub.core.registry import Registry
 from tests.world import FAR, T0, World, agreement, clause, key_claim
 
@@ -86,7 +87,7 @@ def test_the_first_statement_founds_the_hub() -> None:
     world = World(A)
     document = world.document(ENROLL, "operator/1", f"{C}/1")
     with pytest.raises(Refusal, match="hub-found"):
-        Registry().judge(document, T0)
+        judge(Registry(), document, T0)
 
 
 def test_the_same_statement_is_recorded_once(world: World) -> None:
@@ -99,7 +100,7 @@ def test_a_signature_by_the_wrong_key_is_refused(world: World) -> None:
     document = strict.loads(world.document(ENROLL, "operator/1", f"{C}/1"))
     document["signatures"][0]["signature"] = document["signatures"][1]["signature"]
     with pytest.raises(Refusal, match="does not verify"):
-        world.registry.judge(strict.dumps(document), T0)
+        judge(world.registry, strict.dumps(document), T0)
 
 
 def test_a_revoked_key_signs_nothing_more_even_within_the_grace(world: World) -> None:
@@ -158,7 +159,7 @@ class TestFollowing:
         world.publish(AGREEMENT)
         copy = Registry()
         for event in world.events:
-            copy.follow(event)
+            follow(copy, event)
         assert copy.position == world.registry.position
         assert copy.keys == world.registry.keys
         assert copy.agencies == world.registry.agencies
@@ -168,17 +169,17 @@ class TestFollowing:
     )
     def test_a_doubtful_event_stops_the_reader(self, world: World, change: dict) -> None:
         copy = Registry()
-        copy.follow(world.events[0])
+        follow(copy, world.events[0])
         with pytest.raises(VerificationFailed):
-            copy.follow(world.events[1].model_copy(update=change))
+            follow(copy, world.events[1].model_copy(update=change))
 
     def test_an_unsigned_change_of_a_statement_stops_the_reader(self, world: World) -> None:
         copy = Registry()
-        copy.follow(world.events[0])
+        follow(copy, world.events[0])
         statement = dict(world.events[1].statement)
         statement["payload"] = world.events[2].statement["payload"]
         with pytest.raises(VerificationFailed, match="signature"):
-            copy.follow(world.events[1].model_copy(update={"statement": statement}))
+            follow(copy, world.events[1].model_copy(update={"statement": statement}))
 
 
 def test_a_view_lists_what_its_reader_knew(world: World) -> None:
