@@ -88,7 +88,7 @@ class Plan:
             )
             for grant in grants
         ]
-        seed = self._ledger(
+        tree = self._ledger(
             "notice", outcome.digest, "accepted", deliveries,
             {"sender": notice.iss, "jti": notice.jti, "type": notice.type, "kid": outcome.envelope.kid,
              "by": "router", "source": _source(message)},
@@ -97,7 +97,7 @@ class Plan:
             value = (
                 envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
             )
-            headers = self._delivery_headers(message, outcome, delivery, seed)
+            headers = self._delivery_headers(message, outcome, delivery, tree)
             self.outputs.append((DELIVERIES + delivery.recipient, Record(value, notice.subject, headers)))
         received = tuple(Received(d.recipient, d.agreement, d.version, d.clause) for d in deliveries)
         self.memory.remember(notice.iss, notice.jti, Seen(outcome.digest, notice.exp, received))
@@ -137,8 +137,8 @@ class Plan:
 
     def _ledger(
         self, kind: str, digest: bytes, outcome: str, deliveries: Sequence[record.Delivery], sealed: dict[str, Any]
-    ) -> bytes:
-        """Plan the ledger entry; returns its seed, which says which salt goes with which delivery."""
+    ) -> record.DeliveryTree:
+        """Plan the ledger entry; its delivery tree says which salt goes with which delivery."""
         seed = self.random(32)
         tree = record.DeliveryTree(seed, digest, deliveries, record.slots(self.view.enrolled()))
         value = record.entry(
@@ -146,10 +146,10 @@ class Plan:
             seed=seed, tree=tree, sealed=sealed,
         )  # fmt: skip
         self.outputs.append((LEDGER, Record(value)))
-        return seed
+        return tree
 
     def _delivery_headers(
-        self, message: Message, outcome: Accepted, delivery: record.Delivery, seed: bytes
+        self, message: Message, outcome: Accepted, delivery: record.Delivery, tree: record.DeliveryTree
     ) -> dict[str, str]:
         """CloudEvents 1.0 Kafka binding, binary mode; hints for the reader, only the signed bytes are believed."""
         notice = outcome.notice
@@ -165,7 +165,7 @@ class Plan:
             "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
             "ce_withheld": ",".join(delivery.withheld),
             "ce_reason": delivery.reason,
-            "ce_salt": strict.b64(record.salt(seed, delivery.recipient)),
+            "ce_salt": strict.b64(tree.salts[delivery.recipient]),
         }
         if trace := message.record.headers.get("traceparent"):
             headers["traceparent"] = trace

@@ -9,7 +9,6 @@ same whoever else received (see DeliveryTree).
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,6 +27,8 @@ SEED_BYTES = 32
 MAX_LEAF = 1_024
 MAX_SEALED = 1_048_576  # a refused statement of 64 KiB is kept as text, which JSON may write six times as long
 _SEALED_DEPTH = 24
+_INNER = bytes(byte ^ 0x36 for byte in range(256))  # RFC 2104 §2: ipad, opad
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _LEAF = frozenset({"v", "kind", "digest", "outcome", "registry", "at", "sealed", "deliveries"})
 _DELIVERY = frozenset({"recipient", "agreement", "version", "clause", "withheld", "number", "reason", "slot"})
 
@@ -89,6 +90,24 @@ def slots(agencies: int) -> int:
     return max(MIN_SLOTS, 1 << (2 * agencies - 1).bit_length()) if agencies > 0 else MIN_SLOTS
 
 
+class _Mac:
+    """HMAC-SHA-256 (RFC 2104) under one key: the key is hashed once, which makes the third of a one-shot call."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ValueError(f"a seed has {SEED_BYTES} bytes, not {len(seed)}")
+        block = seed.ljust(64, b"\0")
+        self._inner, self._outer = sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
+
+    def __call__(self, message: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 class DeliveryTree:
     """The RFC 6962 tree over the deliveries of one notice, which hides who else received.
 
@@ -98,15 +117,20 @@ class DeliveryTree:
     it cannot be told from a real one. The seed is 32 fresh random bytes and lives in the sealed part.
     """
 
-    __slots__ = ("_empty", "_leaves", "_levels", "_slots", "deliveries", "slots")
+    __slots__ = ("_empty", "_leaves", "_levels", "_slots", "deliveries", "salts", "slots")
 
     def __init__(self, seed: bytes, digest: bytes, deliveries: Iterable[Delivery], slots: int) -> None:
         self.deliveries = tuple(sorted(deliveries, key=lambda delivery: delivery.recipient))
         self.slots = slots
         self._empty = sha256(seed + b"empty")
-        self._slots = _draw_slots(seed, [delivery.recipient for delivery in self.deliveries], slots)
+        mac = _Mac(seed)
+        self._slots = _draw_slots(mac, [delivery.recipient for delivery in self.deliveries], slots)
+        self.salts = {delivery.recipient: mac(b"salt" + delivery.recipient.encode()) for delivery in self.deliveries}
         encoded = b64(digest)
-        self._leaves = {delivery.recipient: _delivery_leaf(seed, encoded, delivery) for delivery in self.deliveries}
+        self._leaves = {
+            delivery.recipient: _delivery_leaf(self.salts[delivery.recipient], encoded, delivery)
+            for delivery in self.deliveries
+        }
         nodes = {self._slots[recipient]: merkle.leaf_hash(leaf) for recipient, leaf in self._leaves.items()}
         self._levels = [nodes]  # per level: the nodes above at least one delivery, by index
         for level in range(slots.bit_length() - 1):
@@ -153,7 +177,7 @@ class DeliveryTree:
 
 def salt(seed: bytes, recipient: str) -> bytes:
     """The salt of a recipient's delivery leaf: HMAC(seed, "salt" ‖ recipient). The recipient alone is told it."""
-    return hmac.digest(seed, b"salt" + recipient.encode(), "sha256")
+    return _Mac(seed)(b"salt" + recipient.encode())
 
 
 def verify_delivery(leaf: bytes, slot: int, slots: int, path: Iterable[bytes], root: bytes) -> None:
@@ -239,16 +263,16 @@ def _is_leaf(leaf: Any) -> bool:
     )
 
 
-def _draw_slots(seed: bytes, recipients: list[str], slots: int) -> dict[str, int]:
+def _draw_slots(mac: _Mac, recipients: list[str], slots: int) -> dict[str, int]:
     """A slot per recipient. They come sorted, so the probing is reproducible. ValueError when it cannot be done."""
     if slots < 1 or slots & (slots - 1):
         raise ValueError(f"the slots of a delivery tree are a power of two, not {slots}")
-    if len(seed) != SEED_BYTES or len(recipients) > slots or len(set(recipients)) != len(recipients):
-        raise ValueError(f"a delivery tree takes a seed of {SEED_BYTES} bytes, at most {slots} recipients, each once")
+    if len(recipients) > slots or len(set(recipients)) != len(recipients):
+        raise ValueError(f"a delivery tree takes at most {slots} recipients, each once")
     drawn: dict[str, int] = {}
     taken: set[int] = set()
     for recipient in recipients:
-        slot = int.from_bytes(hmac.digest(seed, b"slot" + recipient.encode(), "sha256")[:8], "big") % slots
+        slot = int.from_bytes(mac(b"slot" + recipient.encode())[:8], "big") % slots
         while slot in taken:
             slot = (slot + 1) % slots
         taken.add(slot)
@@ -256,12 +280,12 @@ def _draw_slots(seed: bytes, recipients: list[str], slots: int) -> dict[str, int
     return drawn
 
 
-def _delivery_leaf(seed: bytes, digest: str, delivery: Delivery) -> bytes:
+def _delivery_leaf(salt_: bytes, digest: str, delivery: Delivery) -> bytes:
     """Canonical JSON, as strict.dumps would write it; spelled out, because a router makes several per notice."""
     withheld = ",".join([_quote(name) for name in delivery.withheld])
     return (
         f'{{"agreement":{_quote(delivery.agreement)},"clause":{_quote(delivery.clause)},"digest":"{digest}",'
         f'"number":{delivery.number},"reason":{_quote(delivery.reason)},"recipient":{_quote(delivery.recipient)},'
-        f'"salt":"{b64(salt(seed, delivery.recipient))}","sender":{_quote(delivery.sender)},'
+        f'"salt":"{b64(salt_)}","sender":{_quote(delivery.sender)},'
         f'"version":{delivery.version},"withheld":[{withheld}]}}'
     ).encode()
