@@ -9,8 +9,8 @@ The checklist, in this order; the first that fails is the answer:
  5. signature   Ed25519 over the exact bytes
  6. strict parse  one parse, refused when two readers could read it differently; disclosures each referenced once
  7. schema      the claims and the typed data; withholdable fields are disclosures, and nothing else is
- 8. freshness   not before its time, not expired, not longer-lived than a year
- 9. duplicate   the same bytes again are no news; the same `jti` with other bytes is equivocation
+ 8. duplicate   the same bytes again are no news, however late; the same `jti` with other bytes is equivocation
+ 9. freshness   not before its time, not expired, not longer-lived than 400 days
 10. decide      who receives it, by the clauses of the agreements in force
 11. outcome     Accepted, Refused, Duplicate or Stored
 
@@ -116,12 +116,12 @@ def _notice(
     _check_signature(env, owner, at, view, verify, known)  # 4 key, 5 signature
     claims, disclosed, missing = envelope.read(env)  # 6 strict parse
     notice = _check_schema(claims, disclosed, missing, owner, known)  # 7 schema
-    before = seen(notice.iss, notice.jti)  # 9 duplicate: known bytes get their old answer, however late they come again
+    before = seen(notice.iss, notice.jti)  # 8 duplicate
     if before is not None and before.digest == env.digest:
         return Duplicate(env.digest)
-    _check_freshness(notice.iat, notice.exp, at)  # 8 freshness
     if before is not None:
         raise Refusal("equivocation", f"{owner} already signed another notice with jti {notice.jti}; use a new jti")
+    _check_freshness(notice.iat, notice.exp, at)  # 9 freshness
     original = seen(notice.iss, notice.cancels) if notice.cancels else None
     return Accepted(env, notice, decide(notice, view, at, original))  # 10 decide, 11 outcome
 

@@ -148,7 +148,7 @@ class TestRefusals:
         )
         assert refused(world, raw) == "wrong-sender"
 
-    def test_8_freshness(self, world: World) -> None:
+    def test_9_freshness(self, world: World) -> None:
         now = T0 // 1000
         assert refused(world, world.notice(A, iat=now + 301)) == "not-yet-valid"
         assert isinstance(judge(world, world.notice(A, iat=now + 300)), Accepted)
@@ -156,7 +156,7 @@ class TestRefusals:
         assert refused(world, world.notice(A, exp=now + 401 * 86_400)) == "lifetime"
         assert refused(world, world.notice(A, iat=now - 100, exp=now)) == "expired"
 
-    def test_9_duplicate_and_equivocation(self, world: World) -> None:
+    def test_8_duplicate_and_equivocation(self, world: World) -> None:
         jti = world.id()
         raw, other = world.notice(A, jti=jti), world.notice(A, jti=jti, subject="something else")
         first = judge(world, raw)
