@@ -3,16 +3,17 @@
 The checklist, in this order; the first that fails is the answer:
 
  1. size        at most 64 KiB
- 2. split       `<JWS>~<disclosure>~…~`, base64url that re-encodes to itself
+ 2. split       `<JWS>~<disclosure>~…~`, base64url that re-encodes to itself, JSON that two readers cannot read differently
  3. header      exactly alg, typ, kid; alg is the one bound to the key in the registry
- 4. key         the key of the agency that owns the topic, good at this moment and registry position
- 5. signature   Ed25519 over the exact bytes
- 6. strict parse  one parse, refused when two readers could read it differently; disclosures each referenced once
- 7. schema      the claims and the typed data; withholdable fields are disclosures, and nothing else is
- 8. duplicate   the same bytes again are no news, however late; the same `jti` with other bytes is equivocation
- 9. freshness   not before its time, not expired, not longer-lived than 400 days
-10. decide      who receives it, by the clauses of the agreements in force
-11. outcome     Accepted, Refused, Duplicate or Stored
+ 4. duplicate   the very bytes on record are no news: they get their old answer, whatever has become of the key since
+ 5. key         the key of the agency that owns the topic, good at this moment and registry position
+ 6. signature   Ed25519 over the exact bytes
+ 7. disclosures each referenced once by what was signed, none missing
+ 8. schema      the claims and the typed data; withholdable fields are disclosures, and nothing else is
+ 9. equivocation  the same `jti` with other bytes
+10. freshness   not before its time, not expired, not longer-lived than 400 days
+11. decide      who receives it, by the clauses of the agreements in force
+12. outcome     Accepted, Refused, Duplicate or Stored
 
 Refusals and duplicates are values, not exceptions: the router writes them down and moves on, so there are no poison pills.
 Pure: time, registry view and memory are arguments. The API runs it before it says 202, the router trusts nobody and runs
@@ -113,17 +114,27 @@ def _notice(
     raw: bytes, owner: str, at: int, view: View, seen: Remembers, verify: Verify, known: dict[str, str]
 ) -> Outcome:
     env = envelope.split(raw)  # 1 size, 2 split, 3 header
-    _check_signature(env, owner, at, view, verify, known)  # 4 key, 5 signature
-    claims, disclosed, missing = envelope.read(env)  # 6 strict parse
-    notice = _check_schema(claims, disclosed, missing, owner, known)  # 7 schema
-    before = seen(notice.iss, notice.jti)  # 8 duplicate
-    if before is not None and before.digest == env.digest:
+    before = _before(env, owner, seen)
+    if before is not None and before.digest == env.digest:  # 4 duplicate
         return Duplicate(env.digest)
-    if before is not None:
-        raise Refusal("equivocation", f"{owner} already signed another notice with jti {notice.jti}; use a new jti")
-    _check_freshness(notice.iat, notice.exp, at)  # 9 freshness
+    _check_signature(env, owner, at, view, verify, known)  # 5 key, 6 signature
+    claims, disclosed, missing = envelope.read(env)  # 7 disclosures
+    notice = _check_schema(claims, disclosed, missing, owner, known)  # 8 schema
+    _check_equivocation(before, notice.jti)  # 9 equivocation
+    _check_freshness(notice.iat, notice.exp, at)  # 10 freshness
     original = seen(notice.iss, notice.cancels) if notice.cancels else None
-    return Accepted(env, notice, decide(notice, view, at, original))  # 10 decide, 11 outcome
+    return Accepted(env, notice, decide(notice, view, at, original))  # 11 decide, 12 outcome
+
+
+def _before(signed: Envelope | jws.Compact, owner: str, seen: Remembers) -> Seen | None:
+    """What is on record under this jti. The jti is not believed yet: it only says where to look for the same digest."""
+    jti = signed.payload.get("jti")
+    return seen(owner, jti) if isinstance(jti, str) else None
+
+
+def _check_equivocation(before: Seen | None, jti: str) -> None:
+    if before is not None:
+        raise Refusal("equivocation", f"another message with jti {jti} was signed before; use a new jti for each")
 
 
 def _check_signature(
@@ -171,6 +182,9 @@ def _acknowledgement(
 ) -> Outcome:
     """An acknowledgement walks the same checklist; it is not forwarded to anyone, so nothing is decided."""
     ack = jws.read_compact(raw, typ="ack+jwt")
+    before = _before(ack, owner, seen)
+    if before is not None and before.digest == ack.digest:
+        return Duplicate(ack.digest)
     _check_signature(ack, owner, at, view, verify, known)
     try:
         said = Acknowledgement.model_validate(ack.payload)
@@ -179,11 +193,7 @@ def _acknowledgement(
     if said.iss != owner:
         raise Refusal("wrong-sender", f"iss is {said.iss}, the acknowledgement was posted by {owner}")
     known["jti"] = said.jti
-    before = seen(said.iss, said.jti)
-    if before is not None and before.digest == ack.digest:
-        return Duplicate(ack.digest)
-    if before is not None:
-        raise Refusal("equivocation", f"{owner} already signed another message with jti {said.jti}; use a new jti")
+    _check_equivocation(before, said.jti)
     if said.iat * 1000 > at + CLOCK_SKEW * 1000:
         raise Refusal("not-yet-valid", f"iat {said.iat} is ahead of the hub's clock; check yours")
     return Stored(ack.digest, ack.kid, said)

@@ -68,38 +68,38 @@ class TestRefusals:
             _, payload, signature = world.notice(A).split(b"~")[0].split(b".")
             assert refused(world, b".".join([head, payload, signature]) + b"~") == "header"
 
-    def test_4_key(self, world: World) -> None:
+    def test_5_key(self, world: World) -> None:
         assert refused(world, world.notice(A, kid=f"{A}/9")) == "unknown-key"
         assert refused(world, world.notice(A, kid=f"{B}/1")) == "wrong-sender"
         assert refused(world, world.notice(B)) == "wrong-sender"
         assert refused(world, world.notice(A, exp=T0 // 1000 + 86_400), at=FAR) == "key-expired"
 
-    def test_4_a_revoked_key_is_refused_from_the_effective_moment(self, world: World) -> None:
+    def test_5_a_revoked_key_is_refused_from_the_effective_moment(self, world: World) -> None:
         world.grace = 5_000
         world.record({"statement": "key.revoke", "agency": A, "kid": f"{A}/1", "reason": "lost"}, "operator/1")
         assert isinstance(judge(world, world.notice(A), at=T0 + 4_999), Accepted)
         assert refused(world, world.notice(A), at=T0 + 5_000) == "key-revoked"
 
-    def test_4_a_retired_key_is_refused_and_its_successor_is_good(self, world: World) -> None:
+    def test_5_a_retired_key_is_refused_and_its_successor_is_good(self, world: World) -> None:
         world.record({"statement": "key.add", "agency": A, "key": key_claim(f"{A}/2"),
                       "replaces": {"kid": f"{A}/1", "retire_at": T0 + 1_000}}, f"{A}/1", f"{A}/2")  # fmt: skip
         assert isinstance(judge(world, world.notice(A), at=T0 + 999), Accepted)
         assert refused(world, world.notice(A), at=T0 + 1_000) == "key-expired"
         assert isinstance(judge(world, world.notice(A, kid=f"{A}/2"), at=T0 + 1_000), Accepted)
 
-    def test_5_signature(self, world: World) -> None:
+    def test_6_signature(self, world: World) -> None:
         assert refused(world, world.notice(A, key=f"{B}/1")) == "signature"
 
     @settings(max_examples=150, deadline=None)
     @given(st.data())
-    def test_5_any_single_bit_flip_is_refused(self, data: st.DataObject) -> None:
+    def test_6_any_single_bit_flip_is_refused(self, data: st.DataObject) -> None:
         world = World(A, B)
         raw = bytearray(world.notice(A))
         bit = data.draw(st.integers(0, len(raw) * 8 - 1))
         raw[bit // 8] ^= 1 << bit % 8
         assert isinstance(judge(world, bytes(raw)), Refused)
 
-    def test_6_disclosures(self, world: World) -> None:
+    def test_7_disclosures(self, world: World) -> None:
         raw = world.notice(A)
         jws_, disclosure, _ = raw.split(b"~")
         assert refused(world, jws_ + b"~") == "disclosure"
@@ -107,14 +107,14 @@ class TestRefusals:
         other = world.notice(A).split(b"~")[1]
         assert refused(world, b"~".join([jws_, other, b""])) == "disclosure"
 
-    def test_6_a_withholdable_field_in_the_open_is_refused(self, world: World) -> None:
+    def test_7_a_withholdable_field_in_the_open_is_refused(self, world: World) -> None:
         signed = jws.sign_compact(world.claims(A), typ=envelope.TYP, kid=f"{A}/1", key=key_of(f"{A}/1"))
         outcome = judge(world, signed + b"~")
         assert isinstance(outcome, Refused)
         assert outcome.reason == "disclosure"
         assert "source_detail" in outcome.detail
 
-    def test_6_a_plain_field_as_a_disclosure_is_refused(self, world: World) -> None:
+    def test_7_a_plain_field_as_a_disclosure_is_refused(self, world: World) -> None:
         salts = iter([b"1" * 16, b"2" * 16])
         raw = envelope.sign(
             world.claims(A), kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"title", "source_detail"}, salts=salts
@@ -135,20 +135,20 @@ class TestRefusals:
             {"iat": "now"},
         ],
     )
-    def test_7_schema(self, world: World, change: dict) -> None:
+    def test_8_schema(self, world: World, change: dict) -> None:
         claims = world.claims(A, **change)
         salts = iter([b"1" * 16] * 9)
         raw = envelope.sign(claims, kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"source_detail"}, salts=salts)
         assert refused(world, raw) == "schema"
 
-    def test_7_the_signed_sender_is_the_owner_of_the_topic(self, world: World) -> None:
+    def test_8_the_signed_sender_is_the_owner_of_the_topic(self, world: World) -> None:
         claims = world.claims(B)
         raw = envelope.sign(
             claims, kid=f"{A}/1", key=key_of(f"{A}/1"), withholdable={"source_detail"}, salts=iter([b"1" * 16])
         )
         assert refused(world, raw) == "wrong-sender"
 
-    def test_9_freshness(self, world: World) -> None:
+    def test_10_freshness(self, world: World) -> None:
         now = T0 // 1000
         assert refused(world, world.notice(A, iat=now + 301)) == "not-yet-valid"
         assert isinstance(judge(world, world.notice(A, iat=now + 300)), Accepted)
@@ -156,7 +156,7 @@ class TestRefusals:
         assert refused(world, world.notice(A, exp=now + 401 * 86_400)) == "lifetime"
         assert refused(world, world.notice(A, iat=now - 100, exp=now)) == "expired"
 
-    def test_8_duplicate_and_equivocation(self, world: World) -> None:
+    def test_9_equivocation_and_4_duplicate(self, world: World) -> None:
         jti = world.id()
         raw, other = world.notice(A, jti=jti), world.notice(A, jti=jti, subject="something else")
         first = judge(world, raw)
@@ -165,6 +165,22 @@ class TestRefusals:
         assert judge(world, raw, seen=seen) == Duplicate(first.digest)
         assert judge(world, raw, seen=seen, at=T0 + 90_000_000) == Duplicate(first.digest)
         assert refused(world, other, seen=seen) == "equivocation"
+
+    def test_4_the_very_bytes_on_record_get_their_old_answer_though_the_key_has_ended(self, world: World) -> None:
+        jti = world.id()
+        raw = world.notice(A, jti=jti)
+        first = judge(world, raw)
+        assert isinstance(first, Accepted)
+        seen = {(A, jti): Seen(first.digest, first.notice.exp)}
+        world.record({"statement": "key.revoke", "agency": A, "kid": f"{A}/1", "reason": "lost"}, "operator/1")
+        assert judge(world, raw, seen=seen) == Duplicate(first.digest)
+        assert refused(world, world.notice(A, jti=jti, subject="other"), seen=seen) == "key-revoked"
+        assert refused(world, raw.replace(b"~", b"A~", 1), seen=seen) != "equivocation"
+
+    @pytest.mark.parametrize("jti", [None, 7, [], {"a": 1}])
+    def test_4_a_jti_that_is_no_text_is_looked_up_nowhere(self, world: World, jti: object) -> None:
+        raw = jws.sign_compact(world.claims(A) | {"jti": jti}, typ=envelope.TYP, kid=f"{A}/1", key=key_of(f"{A}/1"))
+        assert refused(world, raw + b"~") == "schema"
 
     @settings(max_examples=200, deadline=None)
     @given(st.binary(max_size=300))
