@@ -29,7 +29,7 @@ check: $(READY) ## format, lint, types, import contract, fast tests
 	@$(MAKE) --no-print-directory fast
 
 fast: $(READY)
-	@$(RUN) pytest -q -m "not slow and not crash" -n 2 $(ARGS)
+	@$(RUN) pytest -q -m "not slow and not crash and not kafka" -n 2 $(ARGS)
 
 bench: $(READY) ## what this machine does, in numbers (ARGS="-o json")
 	@$(BIN)/comity bench $(ARGS)

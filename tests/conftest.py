@@ -1,12 +1,45 @@
-"""For every test: logging as it is in a new process, whatever a test before it set up."""
+"""For every test: logging as it is in a new process, whatever a test before it set up. And Kafka for those that need it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from tests.kafka import broker, fixtures
+from tests.kafka.fixtures import kafka_bootstrap  # noqa: F401  a fixture, for tests in any folder
 
 
 @pytest.fixture(autouse=True)
 def logging_as_new() -> Iterator[None]:
     yield
     structlog.reset_defaults()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_worker(config):
+        os.environ[broker.SESSION] = str(os.getpid())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not is_worker(config) and broker.owner() == os.getpid():
+        broker.end_session()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    fixtures.mark(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("kafka"):
+        fixtures.need_kafka()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if line := fixtures.summary(terminalreporter):
+        terminalreporter.write_line(line, red=True, bold=True)
