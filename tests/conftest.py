@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from tests.kafka import broker, fixtures
-from tests.kafka.fixtures import kafka_bootstrap  # noqa: F401  a fixture, for tests in any folder
+from tests.kafka.fixtures import kafka_bootstrap, sealed_cluster, three_nodes  # noqa: F401  for tests in any folder
 
 
 @pytest.fixture(autouse=True)

@@ -68,15 +68,18 @@ def _once(name: str, *words: str | Path | int) -> str:
 
 
 @cache
-def why_not() -> str | None:
-    """Why Kafka tests cannot run here: no Java, no Maven, no download. None when they can."""
-    if os.environ.get("COMITY_TEST_KAFKA"):
-        return None
+def why_not_here() -> str | None:
+    """Why no broker can be started here: no Java, no Maven, no download. None when one can."""
     try:
         _once("fetch", "fetch")
     except NoKafkaError as reason:
         return str(reason)
     return None
+
+
+def why_not() -> str | None:
+    """Why Kafka tests cannot run here. None when they can, with a broker of ours or the one that is named."""
+    return None if os.environ.get("COMITY_TEST_KAFKA") else why_not_here()
 
 
 @cache
@@ -85,13 +88,11 @@ def bootstrap() -> str:
     given = os.environ.get("COMITY_TEST_KAFKA")
     if given:
         return given.removeprefix("kafka://")
-    return _once("start", "start", "--dir", place() / "shared", "--port", 0, "--watch", owner())
+    return _once("start", "start", "--dir", place(), "--port", 0, "--watch", owner())
 
 
 def end_session() -> None:
     """For the owner, when all workers have ended."""
     if place().exists():
-        shared = place() / "shared"
-        if shared.exists():
-            command("wipe", "--dir", shared)
+        command("wipe", "--dir", place())
         shutil.rmtree(place(), ignore_errors=True)
