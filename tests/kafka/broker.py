@@ -96,3 +96,16 @@ def end_session() -> None:
     if place().exists():
         command("wipe", "--dir", place())
         shutil.rmtree(place(), ignore_errors=True)
+
+
+def processes_of(home: Path) -> list[int]:
+    """The Java processes that keep their data under a folder. Linux."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        if b"kafka.Kafka" in words and any(word.startswith(str(home).encode() + b"/") for word in words):
+            found.append(int(entry.name))
+    return found
