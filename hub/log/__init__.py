@@ -1,6 +1,7 @@
 """The one port to the outside: append, read, and claim a shard to commit outputs, state and positions in one step.
 
-Every implementation passes one contract suite: `hub.log.embedded` (SQLite, one machine) is the default.
+Every implementation passes one contract suite: `hub.log.embedded` (SQLite, one machine) is the default,
+`hub.log.kafka` serves a hub on several machines.
 
 Offsets number a topic's records, rising from 0; a reader says the last offset it has seen, -1 from the start.
 Everything a claim commits is atomic: all outputs, the new state and the positions, or none of it.
@@ -15,7 +16,7 @@ Everything a claim commits is atomic: all outputs, the new state and the positio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -129,11 +130,15 @@ class Claim(Protocol):
         batch: Sequence[Stored],
         outputs: Sequence[tuple[str, Record]],
         state: Mapping[str, bytes | None],
+        confirm: Callable[[], None] | None = None,
     ) -> list[int]:
         """Write outputs (topic, record) in order, state changes (None deletes) and the batch's positions, atomically.
 
         Returns the outputs' offsets, durable. Raises Fenced, TooLarge, UnknownTopic, Unavailable, or LogError when a
         record of the batch is behind the committed positions; then nothing was written.
+
+        confirm: called, perhaps in another thread, when all is written and nothing of it is visible yet, though
+        `read(…, settled=True)` already waits for it. When it raises Fenced, commit and claim are over and nothing is written.
         """
         ...
 
@@ -160,10 +165,15 @@ class Log(Protocol):
         """
         ...
 
-    async def read(self, topic: str, after: int = -1, limit: int = 500, wait: float = 0.0) -> list[Stored]:
+    async def read(
+        self, topic: str, after: int = -1, limit: int = 500, wait: float = 0.0, *, settled: bool = False
+    ) -> list[Stored]:
         """Committed records after offset `after`, in order; waits up to `wait` seconds for the first.
 
         Fewer than `limit` do not mean that these are all; none does. A topic that nobody created has none.
+
+        settled: before saying that there are no more, wait for the end of every commit that had written to the topic,
+        unseen as yet, when this was called. Unavailable when one does not end.
         """
         ...
 

@@ -84,7 +84,11 @@ class EmbeddedLog:
         offset: int = await self._submit(Append(topic, row_of(topic, record)))
         return offset
 
-    async def read(self, topic: str, after: int = -1, limit: int = 500, wait: float = 0.0) -> list[Stored]:
+    async def read(
+        self, topic: str, after: int = -1, limit: int = 500, wait: float = 0.0, *, settled: bool = False
+    ) -> list[Stored]:
+        # `settled` is always so: a writer has the file for itself from its first record to its commit. Who writes in it
+        # while we look is not done, and what it will have written is dated later: see RegistryProcess.
         return await self._waiting.until(lambda: self._fetch(topic, after, limit), lambda names: topic in names, wait)
 
     async def end(self, topic: str) -> int:
@@ -196,6 +200,7 @@ class EmbeddedClaim:
         batch: Sequence[Stored],
         outputs: Sequence[tuple[str, Record]],
         state: Mapping[str, bytes | None],
+        confirm: Callable[[], None] | None = None,
     ) -> list[int]:
         async with self._one:
             self._check()
@@ -209,7 +214,7 @@ class EmbeddedClaim:
                     )
                 moved[stored.topic] = stored.offset
             changes = dict(state)
-            operation = Commit(self._number, self.epoch, self.shard.name, moved, list(outputs), changes)
+            operation = Commit(self._number, self.epoch, self.shard.name, moved, list(outputs), changes, confirm)
             try:
                 offsets: list[int] = await self._log._submit(operation)
             except (Fenced, Unavailable, asyncio.CancelledError) as error:

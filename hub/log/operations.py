@@ -149,6 +149,7 @@ class Commit:
     positions: Mapping[str, int]
     outputs: Sequence[tuple[str, Record]]
     state: Mapping[str, bytes | None]
+    confirm: Callable[[], None] | None = None
     kind: str = "commit"
     _rows: list[tuple[int, _Row]] = field(default_factory=list)
 
@@ -159,6 +160,8 @@ class Commit:
         for topic in self.positions:
             tx.topic(topic)
         self._rows = [(tx.topic(topic), row_of(topic, record)) for topic, record in self.outputs]
+        if self.confirm is not None:  # nobody else writes or reads between here and the commit of this transaction
+            self.confirm()
         for key, value in self.state.items():
             row_of(f"the state of shard {self.shard}", Record(b"" if value is None else value, key))
 

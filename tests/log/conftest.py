@@ -10,6 +10,8 @@ import pytest
 
 from hub.log import Log
 from hub.log.embedded import EmbeddedLog
+from hub.log.kafka import KafkaLog
+from tests.kafka import broker
 
 Opener = Callable[[], Awaitable[Log]]
 
@@ -43,10 +45,17 @@ def embedded(directory: Path) -> Opener:
     return opener
 
 
-PLACES = {"embedded": embedded}
+def kafka(_directory: Path) -> Opener:
+    async def opener() -> Log:
+        return await KafkaLog.open(f"kafka://{broker.bootstrap()}")
+
+    return opener
 
 
-@pytest.fixture(params=PLACES)
+PLACES = {"embedded": embedded, "kafka": kafka}
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     place = Place(PLACES[request.param](tmp_path))
     yield place

@@ -1,0 +1,219 @@
+"""A claim on Kafka: a transactional producer, and what it has read.
+
+Taking one, in this order; the order is what makes it safe:
+
+1. start the producer of `comity-<shard>`: the brokers fence the holder before and end its open transaction
+2. write a *barrier* into the shard's state topic: whatever the holder before committed stands in front of it
+3. read the state topic up to exactly that barrier: state and positions
+
+A commit is one transaction: outputs, changed state and moved positions. Group offsets are not used. After any error the
+producer is discarded and the claim is over: how that transaction ended is what the next claim reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
+from hub.log.kafka import state as states
+from hub.log.kafka.cluster import Cluster
+from hub.log.kafka.feed import Feed
+from hub.log.kafka.producing import Transactions, check_size
+from hub.log.kafka.records import Encoded, encode
+from hub.log.kafka.state import POSITION, Cleaner, State
+
+STATE_TOPICS = "comity.state."
+BARRIER = "barrier"  # the key of a state record that says: claimed
+RESTORE_BYTES = 4 * 1_048_576
+
+
+class KafkaClaim:
+    """Made by `take`. Positions and state in memory follow its commits, and nothing else."""
+
+    def __init__(
+        self, cluster: Cluster, shard: Shard, transactions: Transactions, epoch: int, state: State,
+        positions: dict[str, int], held: int, written: dict[str, int],
+    ) -> None:  # fmt: skip
+        """epoch: the offset of our barrier. held: bytes in the state topic. written: told the last offsets of commits."""
+        self.shard, self.epoch = shard, epoch
+        self._cluster, self._transactions, self._written = cluster, transactions, written
+        self._state, self._positions = state, positions
+        self._cleaner = Cleaner(state, positions, held)
+        self._topic = state_topic(shard)
+        self._over: LogError | None = None
+        self._one = asyncio.Lock()  # one transaction at a time
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._feed = Feed(cluster, shard, positions, self._topic, epoch + 1)
+
+    @classmethod
+    async def take(cls, cluster: Cluster, shard: Shard, written: dict[str, int]) -> KafkaClaim:
+        """Fence whoever held the shard, then read what they committed. Fenced when somebody else is just taking it."""
+        topic = state_topic(shard)
+        await cluster.create(topic)
+        limits = await cluster.limit(topic)
+        transactions = await Transactions.open(cluster, f"comity-{shard.name}")
+        try:
+            barrier = encode(topic, Record(b"", BARRIER))
+            [epoch] = (await transactions.commit({topic: [barrier]}, limits, None))[topic]
+            state, positions, held = await restore(cluster, topic, epoch)
+        except BaseException:
+            await transactions.discard()
+            raise
+        return cls(cluster, shard, transactions, epoch, state, positions, held, written)
+
+    @property
+    def state(self) -> Mapping[str, bytes]:
+        return self._state
+
+    async def batch(self, limit: int = 500, wait: float = 0.0, after: Sequence[Stored] = ()) -> list[Stored]:
+        self._check()
+        ahead = {stored.topic: stored.offset for stored in after}  # each topic in order: its last offset stays
+        try:
+            found = await self._feed.batch(limit, wait, self._positions | ahead)
+        except Fenced as error:
+            self.end(error)
+            raise
+        self._check()
+        return found
+
+    async def commit(
+        self,
+        batch: Sequence[Stored],
+        outputs: Sequence[tuple[str, Record]],
+        state: Mapping[str, bytes | None],
+        confirm: Callable[[], None] | None = None,
+    ) -> list[int]:
+        async with self._one:
+            self._check()
+            moved = self._moves(batch)
+            try:
+                prepared, limits = await self._prepare(outputs, state)
+            except (Unavailable, asyncio.CancelledError) as error:
+                self.end(_ended(self.shard, error))
+                raise
+            changes = self._cleaner.again() | dict(state) | {POSITION + t: b"%d" % at for t, at in moved.items()}
+            said = [encode(self._topic, Record(value, "state")) for value in states.encode(changes)]
+            by_topic: dict[str, list[Encoded]] = {}
+            for record in [*prepared, *said]:
+                by_topic.setdefault(record.topic, []).append(record)
+            if not by_topic:
+                return []
+            try:
+                offsets = await self._transactions.commit(by_topic, limits, confirm)
+            except BaseException as error:
+                self.end(_ended(self.shard, error))
+                raise
+            self._written |= {topic: found[-1] for topic, found in offsets.items() if topic != self._topic}
+            self._positions |= moved
+            self._feed.committed(moved, offsets.get(self._topic, []))
+            self._state.change(state)
+            self._clean(offsets.get(self._topic, []), said)
+            if self._transactions.doubtful:
+                self.end(Fenced(f"shard {self.shard.name}: the end of a commit was sent twice; claim it again"))
+            places = {topic: iter(found) for topic, found in offsets.items()}
+            return [next(places[topic]) for topic, _ in outputs]
+
+    def _moves(self, batch: Sequence[Stored]) -> dict[str, int]:
+        """The batch's last offset in each topic; LogError when it is behind what is committed, or not in order."""
+        moved: dict[str, int] = {}
+        for stored in batch:
+            at = moved.get(stored.topic, self._positions.get(stored.topic, -1))
+            if stored.offset <= at:
+                raise LogError(
+                    f"{stored.topic} is committed up to {at}, and the batch has {stored.offset} after that: "
+                    "commit a batch once, as it came"
+                )
+            moved[stored.topic] = stored.offset
+        return moved
+
+    async def _prepare(
+        self, outputs: Sequence[tuple[str, Record]], state: Mapping[str, bytes | None]
+    ) -> tuple[list[Encoded], Mapping[str, int]]:
+        """Everything that can be refused is refused here, before a transaction is begun: then the claim goes on."""
+        prepared = [encode(topic, record) for topic, record in outputs]
+        states.encode(state)
+        topics = {record.topic for record in prepared}
+        for topic in topics:
+            await self._cluster.require(topic)
+        limits = await self._cluster.limit(self._topic, *topics)
+        for record in prepared:
+            check_size(record, limits[record.topic])
+        return prepared, limits
+
+    def _clean(self, offsets: Sequence[int], said: Sequence[Encoded]) -> None:
+        if not offsets:
+            return
+        cut = self._cleaner.committed(offsets[0], sum(len(record.value) for record in said))
+        if cut is not None:
+            self._spawn(self._cut(cut))
+
+    async def _cut(self, before: int) -> None:
+        """Left undone it costs room and time to restore, and the next pass does it."""
+        try:
+            await self._cluster.delete_before(self._topic, before)
+        except LogError:
+            return
+
+    async def release(self) -> None:
+        """Give the shard back."""
+        async with self._one:
+            if self._over is None:
+                self._over = Fenced(f"shard {self.shard.name} was released: claim it again")
+                await self._feed.close()
+                await self._transactions.close()
+
+    def end(self, error: LogError) -> None:
+        """The claim is over, and says so from now on. What hangs on it is let go of in the background."""
+        if self._over is None:
+            self._over = error
+            self._spawn(self._transactions.discard())
+            self._spawn(self._feed.close())
+
+    async def settled(self) -> None:
+        """When everything in the background has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check(self) -> None:
+        """What is seen here is soon old: only the brokers' fencing protects."""
+        if self._over is not None:
+            raise type(self._over)(*self._over.args)
+
+
+async def restore(cluster: Cluster, topic: str, barrier: int) -> tuple[State, dict[str, int], int]:
+    """State, positions, and the bytes read, from what stands before the barrier.
+
+    Fenced when our barrier is not there: then a newer owner has cut the topic off behind it.
+    """
+    state, held = State(), 0
+    after, _ = await cluster.bounds(topic, lane=topic)
+    if not 0 <= after <= barrier:
+        raise Fenced(f"{topic} was taken over while it was claimed; claim it again")
+    while after <= barrier:
+        found = (await cluster.fetch({topic: after}, lane=topic, each=RESTORE_BYTES, wait=0.1))[topic]
+        for stored in found.records:
+            if stored.offset >= barrier:
+                break
+            if stored.record.key != BARRIER:
+                states.apply(stored.record.value, state)
+                held += len(stored.record.value)
+        after = found.next
+        await asyncio.sleep(0)  # others go on
+    positions = {key.removeprefix(POSITION): int(state.pop(key)) for key in state if key.startswith(POSITION)}
+    state.measure()
+    return state, positions, held
+
+
+def state_topic(shard: Shard) -> str:
+    return STATE_TOPICS + shard.name
+
+
+def _ended(shard: Shard, error: BaseException) -> Fenced:
+    return Fenced(f"a commit to shard {shard.name} ended by {type(error).__name__}: claim it again")
