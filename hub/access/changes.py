@@ -123,12 +123,12 @@ def differ(wanted: Wanted, there: There, *, passwords: bool = False, rotate: str
     topics, faults = list(_topics(wanted, there)), list(_faults(wanted, there))
     if there.acls is None or there.users is None:
         return Difference(tuple(topics), (UNSUPPORTED,), tuple(faults))
-    surplus = (acl for acl in there.acls - wanted.acls if is_ours(acl, wanted))
     gone = wanted.principals - {principal(user) for user in wanted.users}
-    disallow = [Disallow(acls) for acls in group(surplus)]
-    revoked = [change for change in disallow if change.acls[0].principal in gone]
-    changes: list[Change] = [*revoked, *_no_users(wanted, there.users)]
-    changes += [change for change in disallow if change not in revoked]
+    surplus = {acl for acl in there.acls - wanted.acls if is_ours(acl, wanted)}
+    revoked = {acl for acl in surplus if acl.principal in gone}
+    changes: list[Change] = [Disallow(acls) for acls in group(revoked)]
+    changes += _no_users(wanted, there.users)
+    changes += [Disallow(acls) for acls in group(surplus - revoked)]
     changes += topics
     changes += [Allow(acls) for acls in group(wanted.acls - there.acls)]
     if passwords:

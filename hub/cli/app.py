@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hub.cli import agencies, agreements, audit, doctor, keys, notices, running
+from hub.cli import agencies, agreements, audit, doctor, keys, notices, running, topics
 from hub.cli.faults import FAILED, exit_code, message
 from hub.cli.output import say
 
@@ -45,6 +45,7 @@ app.add_typer(keys.app)
 app.add_typer(agreements.app)
 app.add_typer(notices.app)
 app.add_typer(audit.app)
+app.add_typer(topics.app)
 doctor.add_to(app)
 
 
