@@ -34,28 +34,24 @@ def new_id() -> str:
 class Layout:
     """Fixed when a cluster is first started.
 
-    directories: one id per node, which the first quorum is made of. session_ms: a broker that is silent for so long is
-    taken for dead. reauth_ms: an authenticated session lasts so long (sealed).
+    session_ms: a broker that is silent for so long is taken for dead. reauth_ms: an authenticated session lasts so long.
     """
 
     nodes: int
     mode: Mode
     port: int
     cluster: str
-    directories: tuple[str, ...]
     session_ms: int = 6_000
     reauth_ms: int = 60_000
 
     @classmethod
     def new(cls, nodes: int, mode: Mode, port: int, **times: int) -> Layout:
         """port 0: free ones are found."""
-        directories = tuple(new_id() for _ in range(nodes))
-        return cls(nodes, mode, port or free_port(nodes), new_id(), directories, **times)
+        return cls(nodes, mode, port or free_port(nodes), new_id(), **times)
 
     @classmethod
     def read(cls, path: Path) -> Layout:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**kept | {"directories": tuple(kept["directories"])})
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def write(self, path: Path) -> None:
         part = path.with_suffix(".part")
@@ -77,8 +73,9 @@ class Layout:
 
     @property
     def voters(self) -> str:
-        """The first quorum, as the formatting of a node is told it."""
-        return ",".join(f"{node}@{self.address(node, 'CONTROLLER')}:{self.directories[node - 1]}" for node in self.ids)
+        """The first quorum, as the formatting of every node is told it. Each node's folder has an id of its own."""
+        where = {node: self.address(node, "CONTROLLER") for node in self.ids}
+        return ",".join(f"{node}@{where[node]}:{node}{self.cluster[1:]}" for node in self.ids)
 
     def values(self, node: int, home: Path) -> dict[str, str]:
         """What is filled into the properties files."""
