@@ -18,11 +18,12 @@ from starlette.types import Receive, Scope, Send
 from hub.api import spec
 from hub.api.auth import Principal
 from hub.api.door import Door, caller
-from hub.api.intake import ACK_TYPE, Intake
+from hub.api.intake import Intake
 from hub.api.limits import Waiting
 from hub.api.problems import Problem
 from hub.api.requests import accepts, content_type, read_body, while_connected
 from hub.core import strict
+from hub.core.messages import ACK_TYPE
 from hub.log import Log, Stored
 
 EVENTS = "text/event-stream"

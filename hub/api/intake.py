@@ -10,24 +10,20 @@ again and finds it there. Two copies in the topic do no harm: the router takes t
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from hub.api.problems import Problem
 from hub.core.decision import Seen
+from hub.core.messages import ACK_TYPE, NOTICE_TYPE, acknowledgement_headers, notice_headers
 from hub.core.process import Accepted, Duplicate, Refused, Stored, process
 from hub.index import Index
 from hub.log import Log, Record, Unavailable
 
-NOTICE_TYPE = "application/sd-jwt"
-ACK_TYPE = "application/jwt"
 REFUSED_HEADER = "comity-refused"
 ACK_SECONDS = 8 * 86_400
 REMEMBERED_REFUSALS = 20_000
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +72,11 @@ class Intake:
         at = self._clock()
         match process(raw, owner=owner, at=at, view=self._index.registry.view(), seen=seen):
             case Accepted(notice=notice, digest=digest):
-                headers = {
-                    "ce_specversion": "1.0",
-                    "ce_id": notice.jti,
-                    "ce_source": f"/agencies/{owner}",
-                    "ce_type": f"comity.notice.{notice.type}",
-                    "ce_time": rfc3339(at),  # the index keeps it: the receipt must be the same after a restart
-                    "ce_subject": notice.subject,
-                    "content-type": NOTICE_TYPE,
-                }
-                if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
-                    headers["traceparent"] = traceparent
-                record = Record(raw, notice.subject, headers)
+                # The index keeps their time: the receipt must be the same after a restart.
+                record = Record(raw, notice.subject, notice_headers(notice, at, traceparent))
                 return await self._append(owner, record, Taken(notice.jti, digest, at), notice.exp)
             case Stored(digest=digest, acknowledgement=ack):
-                record = Record(raw, None, {"content-type": ACK_TYPE, "ce_id": ack.jti, "ce_time": rfc3339(at)})
+                record = Record(raw, None, acknowledgement_headers(ack.jti, at))
                 return await self._append(owner, record, Taken(ack.jti, digest, at), at // 1000 + ACK_SECONDS)
             case Duplicate(digest=digest):
                 return await self._again(owner, asked[0], digest, at)
@@ -157,7 +143,3 @@ class Intake:
         kind = NOTICE_TYPE if b"~" in raw else ACK_TYPE
         record = Record(raw, None, {"content-type": kind, REFUSED_HEADER: refused.reason})
         await self._log.append(f"comity.notices.{owner}", record)
-
-
-def rfc3339(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,11 +17,12 @@ from starlette.responses import Response
 from hub.api import spec
 from hub.api.auth import Principal
 from hub.api.door import Door, caller, demand
-from hub.api.intake import NOTICE_TYPE, Intake, Taken
+from hub.api.intake import Intake, Taken
 from hub.api.problems import Problem
 from hub.api.requests import accepts, content_type, read_body
 from hub.core import envelope, jws, strict
 from hub.core.decision import Grant, Reason, Received, Seen, decide, explain
+from hub.core.messages import NOTICE_TYPE
 from hub.core.process import Accepted, Refused, process
 from hub.core.registry import View
 from hub.index import Index, NoticeStatus
