@@ -43,6 +43,7 @@ class KafkaClaim:
         self._cleaner = Cleaner(state, positions, held)
         self._topic = state_topic(shard)
         self._over: LogError | None = None
+        self.worked = False  # something was committed
         self._one = asyncio.Lock()  # one transaction at a time
         self._tasks: set[asyncio.Task[None]] = set()
         self._feed = Feed(cluster, shard, positions, self._topic, epoch + 1)
@@ -62,6 +63,15 @@ class KafkaClaim:
             await transactions.discard()
             raise
         return cls(cluster, shard, transactions, epoch, state, positions, held, written)
+
+    @property
+    def over(self) -> bool:
+        return self._over is not None
+
+    @property
+    def fenced(self) -> bool:
+        """Whether it is over because another holder has the shard, or may have it."""
+        return isinstance(self._over, Fenced)
 
     @property
     def state(self) -> Mapping[str, bytes]:
@@ -106,6 +116,7 @@ class KafkaClaim:
                 self.end(_ended(self.shard, error))
                 raise
             self._written |= {topic: found[-1] for topic, found in offsets.items() if topic != self._topic}
+            self.worked = True
             self._positions |= moved
             self._feed.committed(moved, offsets.get(self._topic, []))
             self._state.change(state)

@@ -20,6 +20,7 @@ TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 FARTHEST = 2**62
 ABSENT_PAUSE = 0.2  # seconds between looks for a topic that nobody has made yet
 CLOSE_SECONDS = 20.0  # for appends that were begun
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds before a shard is claimed again that a rival has taken
 CLAIM_SECONDS = 20.0  # of rivalry for a shard
 SETTLE_SECONDS = 30.0  # for transactions that write to a topic to end: longer than the brokers let one live
 
@@ -32,6 +33,7 @@ class KafkaLog:
         self._watch = Watch(cluster)
         self._appender = Appender(cluster)
         self._claims: dict[str, KafkaClaim] = {}
+        self._losses: dict[str, int] = {}  # how often in a row a shard was lost before anything was committed
         self._ends: dict[str, tuple[int, int]] = {}  # topic -> last stable offset, and the last record before it
         self._written: dict[str, int] = {}  # the last offset that a commit of ours wrote: a commit returns before its
         # records can be read, and our own reader shall find them all the same
@@ -135,22 +137,29 @@ class KafkaLog:
     async def claim(self, shard: Shard) -> KafkaClaim:
         self._check_open()
         before = self._claims.pop(shard.name, None)
-        claim = await self._take(shard)
-        if before is not None:
+        if before is not None and not before.over:
             before.end(Fenced(f"shard {shard.name} was claimed by another holder: claim it again"))
+        elif before is not None and before.fenced:
+            # Rivals that claim again at once fence one another before anyone has committed: who lost lets others work.
+            self._losses[shard.name] = 0 if before.worked else self._losses.get(shard.name, 0) + 1
+            await self._pause(self._losses[shard.name])
+        claim = await self._take(shard)
         self._claims[shard.name] = claim
         return claim
 
     async def _take(self, shard: Shard) -> KafkaClaim:
-        """Rivals that claim at the same moment fence one another: the last one that tries has it."""
-        deadline = time.monotonic() + CLAIM_SECONDS
+        deadline, lost = time.monotonic() + CLAIM_SECONDS, 0
         while True:
             try:
                 return await KafkaClaim.take(self._cluster, shard, self._written)
             except Fenced:
                 if time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(random.uniform(0.0, 0.1))  # noqa: S311  jitter
+                lost += 1
+                await self._pause(lost)
+
+    async def _pause(self, losses: int) -> None:
+        await asyncio.sleep(random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**losses)))  # noqa: S311  jitter
 
     async def _fetch(self, topic: str, offset: int, limit: int) -> Fetched | None:
         """Committed records; None when there is no such topic, or the offset is behind its end."""

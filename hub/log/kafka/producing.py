@@ -86,8 +86,11 @@ async def discard(producer: AIOKafkaProducer) -> None:
             break
         sender.cancel()
         await asyncio.wait({sender}, timeout=0.1)
-    if sender is not None and sender.done() and not sender.cancelled():
-        sender.exception()  # retrieved
+    unheard = [sender, producer._txn_manager and producer._txn_manager._transaction_waiter]
+    for queue in producer._message_accumulator._batches.values():
+        unheard += [future for batch in queue for future in (batch.future, batch._drain_waiter)]
+    for future in filter(None, unheard):
+        future.add_done_callback(_retrieve)
     await bounded(producer.client.close(), STOP_SECONDS)
 
 
