@@ -1,6 +1,7 @@
 """What a partner installs: publish, subscribe, store and acknowledge; nothing here knows the hub from inside.
 
-from connectors import Client, Inbox, PartnerKey
+from connectors import Client, Inbox, PartnerKey      over HTTP
+from connectors.kafka import KafkaClient                natively over Apache Kafka
 """
 
 from connectors.client import Client
@@ -8,6 +9,7 @@ from connectors.deliveries import Delivery
 from connectors.errors import (
     AuthenticationFailed,
     ConnectorError,
+    DeliveriesLost,
     InvalidDelivery,
     InvalidNotice,
     KeyFileError,
@@ -25,6 +27,7 @@ __all__ = [
     "AuthenticationFailed",
     "Client",
     "ConnectorError",
+    "DeliveriesLost",
     "Delivery",
     "Inbox",
     "InvalidDelivery",

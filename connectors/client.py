@@ -1,4 +1,4 @@
-"""The partner's client of a hub: publish, subscribe, ask.
+"""The partner's client of a hub over HTTP: publish, subscribe, ask.
 
     key = PartnerKey.load("us-cisa.key.json")
     async with Client("https://hub.example", key, journal="outbox") as client:
@@ -12,19 +12,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from types import TracebackType
-from typing import Any, Unpack
+from collections.abc import Mapping
+from typing import Any
 
-from connectors import notices
-from connectors.deliveries import Delivery, KeyRing, Numbering
-from connectors.errors import ConnectorError, InvalidDelivery, Refused, Unreachable
+from connectors.deliveries import KeyRing
+from connectors.errors import ConnectorError, Refused, Unreachable
 from connectors.evidence import Proof, check_proof
 from connectors.journal import Journal
 from connectors.keyfile import PartnerKey
-from connectors.notices import NoticeFields, SignedNotice
-from connectors.publishing import MEDIA, Published, Publisher
-from connectors.receiving import Receiver
+from connectors.notices import SignedNotice
+from connectors.partner import Partner
+from connectors.publishing import MEDIA, Post, Publisher
+from connectors.receiving import HttpReceiver
 from connectors.session import Session, read_json
 from hub.core import strict
 from hub.core.checkpoint import Verifier, open_checkpoint
@@ -35,7 +34,7 @@ STATEMENT_MEDIA = "application/jose+json"
 LOOK_SECONDS = 1.0  # between looks at a statement that waits to be judged
 
 
-class Client:
+class Client(Partner):
     """Use as an async context manager.
 
     url: the hub's base URL. journal: directory or .db file for what is published; without it a kill can lose a notice
@@ -57,76 +56,22 @@ class Client:
         if not url.startswith(("http://", "https://")):
             raise ConnectorError(f"{url[:80]!r} is no address of a hub: it begins with https:// (or http://)")
         self.url = url.rstrip("/")
-        self.key = key
         self.hub = Verifier.parse(vkey.strip()) if vkey else None
-        self.journal = Journal.open(journal) if journal is not None else None
+        opened = Journal.open(journal) if journal is not None else None
         # An assertion names the address it is sent to, so that whoever answers there cannot pass it on to the hub and
         # get a token in our name.
         named = audience or self.url
         self._session = Session(self.url, key, audience=named, connections=CONNECTIONS, patience=patience)
-        self._publisher = Publisher(self._session, key.agency, self.journal, self.hub)
         self.keys = KeyRing(self.agencies)
-        self.receiver = Receiver(self._session, key, self.keys)
+        post = Post(self._session, key.agency, self.hub)
+        super().__init__(key, opened, Publisher(post, opened), HttpReceiver(self._session, key, self.keys))
         self._patience = patience
 
     def __repr__(self) -> str:
         return f"Client({self.url!r}, {self.key.kid!r})"
 
-    async def __aenter__(self) -> Client:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
+    async def disconnect(self) -> None:
         await self._session.close()
-        if self.journal is not None:
-            await self.journal.close()
-
-    def notice(self, **fields: Unpack[NoticeFields]) -> SignedNotice:
-        """Build, check and sign a notice; nothing is sent. Raises InvalidNotice, which names every fault."""
-        return notices.sign(notices.claims(self.key.agency, **fields), self.key)
-
-    async def publish(self, notice: SignedNotice | bytes) -> Published:
-        """Journal, then post until the hub decides. The same notice again: the same answer.
-
-        Raises Refused: final, and so marked. Unreachable, AuthenticationFailed: it stays pending; publish it again, or
-        call `publish_pending`. VerificationFailed: the receipt is not this hub's.
-        """
-        return await self._publisher.publish(notice)
-
-    def publish_many(
-        self, notices: Iterable[SignedNotice | bytes], *, concurrency: int = 64
-    ) -> AsyncIterator[Published | Refused]:
-        """Publish many at once; a result for each, as they are decided.
-
-        An update or a cancel waits for the notice it names, if that is among these; otherwise the order is not kept.
-        What stops all (Unreachable, …) is raised; everything begun is in the journal.
-        """
-        return self._publisher.publish_many(notices, concurrency)
-
-    async def publish_pending(self) -> list[Published | Refused]:
-        """Send again, as the same bytes, what the journal holds without a final answer. Do it at every start."""
-        return await self._publisher.publish_pending()
-
-    async def subscribe(self, after: int = -1, numbers: Mapping[str, int] | None = None) -> AsyncIterator[Delivery]:
-        """Verified deliveries after an offset, for ever; it waits out a hub that is away.
-
-        numbers: last number seen per sender, so that gaps show across a restart; after=-1 begins with none. Raises
-        InvalidDelivery, whose `offset` is where to resume if it is to be passed over. `Inbox` does all that by itself.
-        """
-        numbering = Numbering(numbers, complete=numbers is not None or after < 0)
-        async for page in self.receiver.pages(after, numbering):
-            for each in page:
-                if isinstance(each, InvalidDelivery):
-                    raise each
-                yield each
-
-    async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Sign that these are stored durably; it enters the ledger. Only say so when it is true."""
-        await self.receiver.acknowledge((each.sender, each.number, each.digest) for each in deliveries)
 
     async def preview(self, notice: SignedNotice | bytes | Mapping[str, Any]) -> dict[str, Any]:
         """Who would receive it, and what would be withheld: of a signed notice, or of claims. Nothing is stored."""

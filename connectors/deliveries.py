@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -68,10 +68,18 @@ class Delivery:
         return iss
 
 
+class Received(NamedTuple):
+    """What came, before anything is believed of it. raw: the notice. headers: the hub's hints."""
+
+    offset: int
+    raw: bytes
+    headers: dict[str, str]
+
+
 class KeyRing:
     """The registered keys by kid, fetched when a kid is not known, and now and then because a key may be revoked.
 
-    fetch: gives the answer of GET /v1/agencies.
+    fetch: gives the answer of GET /v1/agencies, from the hub or out of a file.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[dict[str, Any]]], *, fresh_seconds: float = 60.0) -> None:
@@ -96,7 +104,9 @@ class KeyRing:
                 for key in agency["keys"]
             }
         except (KeyError, TypeError, Refusal):
-            raise UnexpectedAnswer("GET /v1/agencies: not a list of agencies and keys; is this a Comity hub?") from None
+            raise UnexpectedAnswer(
+                "not a list of agencies and keys, as GET /v1/agencies and `comity agency list -o json` give it"
+            ) from None
 
 
 class Numbering:
@@ -112,16 +122,28 @@ class Numbering:
         self._last[sender] = max(last, number)
         return None if number == last + 1 else (last + 1, number)
 
+    def copy(self) -> Numbering:
+        return Numbering(self._last, complete=self._complete)
 
-async def verify(item: Mapping[str, Any], me: str, keys: KeyRing, numbering: Numbering) -> Delivery | InvalidDelivery:
-    """One object of GET /v1/deliveries: a delivery, or why it is none. UnexpectedAnswer when it is not even that."""
+    def become(self, other: Numbering) -> None:
+        """Count on from where the other one is."""
+        self._last = dict(other._last)
+
+
+def read_item(item: Any) -> Received:
+    """One object of GET /v1/deliveries; UnexpectedAnswer when it is none."""
     match item:
         case {"offset": int(offset), "notice": str(text), "headers": dict(headers)} if all(
             isinstance(value, str) for value in headers.values()
         ):
-            raw = text.encode()
+            return Received(offset, text.encode(), headers)
         case _:
             raise UnexpectedAnswer("GET /v1/deliveries: not offset, notice and headers; is this a Comity hub?")
+
+
+async def verify(received: Received, me: str, keys: KeyRing, numbering: Numbering) -> Delivery | InvalidDelivery:
+    """What came to the agency `me`: a delivery, or why it is none."""
+    offset, raw, headers = received
     try:
         env = envelope.split(raw)
         key = await keys.find(env.kid)

@@ -2,12 +2,13 @@
 
     ConnectorError               root: catch this to catch everything that is ours
     ├── KeyFileError             the key file is missing, broken, or readable by others
-    ├── InvalidNotice            the notice does not fit its schema: found here, nothing was sent
+    ├── InvalidNotice            the notice is not one, or no hub would take it: found here, nothing was sent
     ├── Refused                  the hub said no, with a stable reason code; the same bytes stay refused
     ├── AuthenticationFailed     the hub does not accept this key: unknown, revoked, wrong audience, clock
     ├── Unreachable              no answer within the time given; what is in the journal is sent again later
     ├── UnexpectedAnswer         something answered that does not speak as a hub does: address, proxy, version
     ├── InvalidDelivery          a delivery does not verify: never use it, never acknowledge it
+    ├── DeliveriesLost           the topic does not hold what comes next: deleted, or the topic was made anew
     └── StoreError               journal or inbox cannot be used, or one `jti` has two contents
 
 Evidence that does not hold, a receipt or a proof, raises `hub.core.errors.VerificationFailed`. Every message says what,
@@ -28,7 +29,14 @@ class KeyFileError(ConnectorError):
 
 
 class InvalidNotice(ConnectorError):  # noqa: N818 - a word of the domain
-    """The notice cannot be built: the fields at fault are named."""
+    """The notice cannot be built, or no hub would take it: what is at fault is named.
+
+    code: the reason that a hub would give (docs/problems.md), "invalid" where there is nothing to give one for.
+    """
+
+    def __init__(self, detail: str, code: str = "invalid") -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class Refused(ConnectorError):  # noqa: N818
@@ -73,6 +81,35 @@ class InvalidDelivery(ConnectorError):  # noqa: N818
 
     def __str__(self) -> str:
         return f"delivery {self.offset}: {self.reason}: {self.detail}"
+
+
+class DeliveriesLost(ConnectorError):  # noqa: N818
+    """What should come next is not in the topic any more.
+
+    after: the offset that was stored last. first: the first offset that is there. end: the offset behind the last one.
+    Where `first` is behind `after`, deliveries were deleted before they were fetched; else the topic was made anew.
+    """
+
+    def __init__(self, topic: str, after: int, first: int, end: int) -> None:
+        super().__init__(topic, after, first, end)
+        self.topic, self.after, self.first, self.end = topic, after, first, end
+
+    @property
+    def resume(self) -> int | None:
+        """After which offset what is left can be read; None when the topic is another one, with offsets of its own."""
+        return self.first - 1 if self.first > self.after + 1 else None
+
+    def __str__(self) -> str:
+        if self.resume is not None:
+            return (
+                f"{self.topic}: offsets {self.after + 1} to {self.resume} were deleted before they were fetched, the topic "
+                f"begins at {self.first}; ask the operator for them (the hub's HTTP interface may still have them), or go "
+                "on without: `Inbox.pass_over`, `comity notice tail --pass-over`; the numbers show what is missing"
+            )
+        return (
+            f"{self.topic}: offset {self.after} was read before, the topic now holds {self.first} to {self.end - 1}: it was "
+            "made anew, or restored from an older copy; ask the operator, keep this inbox and begin another one"
+        )
 
 
 class StoreError(ConnectorError):

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from connectors.client import Client
 from connectors.deliveries import Delivery, Numbering
-from connectors.errors import InvalidDelivery, Refused, Unreachable
+from connectors.errors import DeliveriesLost, InvalidDelivery, Refused, Unreachable
 from connectors.ids import now_ms
+from connectors.partner import Partner
 from connectors.receiving import ACK_BATCH
 from connectors.store import Store
 from hub.core import envelope, strict
@@ -100,7 +100,7 @@ class Inbox:
     async def close(self) -> None:
         await self._store.close()
 
-    async def run(self, client: Client) -> None:
+    async def run(self, client: Partner) -> None:
         """Fetch, store, acknowledge; until cancelled. A hub that is away is waited for."""
         position, numbering = await self._resume()
         await self.acknowledge(client)
@@ -108,7 +108,7 @@ class Inbox:
             await self._store_page(page)
             await self.acknowledge(client)
 
-    async def fetch(self, client: Client, *, wait: float = 0.0) -> int:
+    async def fetch(self, client: Partner, *, wait: float = 0.0) -> int:
         """Fetch, store and acknowledge what is there now; how many notices. Waits up to `wait` s for a first one."""
         position, numbering = await self._resume()
         stored = 0
@@ -119,7 +119,7 @@ class Inbox:
             if not page:
                 return stored
 
-    async def acknowledge(self, client: Client) -> int:
+    async def acknowledge(self, client: Partner) -> int:
         """Acknowledge what is stored and not yet acknowledged; how many. What fails is left for the next time."""
         done = 0
         while waiting := await self._unacknowledged():
@@ -158,6 +158,18 @@ class Inbox:
     async def position(self) -> int:
         """The last offset stored or quarantined; -1 at the beginning."""
         return (await self._resume())[0]
+
+    async def pass_over(self, lost: DeliveriesLost) -> None:
+        """Go on behind what the topic does not hold any more; the numbers of what comes then show what is missing.
+
+        Raises `lost` itself when there is no going on: the topic is another one, with offsets of its own.
+        """
+        behind = lost.resume
+        if behind is None:
+            raise lost
+        await self._store.write(
+            lambda connection: connection.execute("UPDATE position SET place = ? WHERE place = ?", (behind, lost.after))
+        )
 
     async def _resume(self) -> tuple[int, Numbering]:
         def read(connection: sqlite3.Connection) -> tuple[int, dict[str, int]]:

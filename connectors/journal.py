@@ -1,11 +1,14 @@
 """What this agency has published, on its own disk before it is on the wire.
 
-    pending ──► accepted (with the hub's receipt)
+    pending ──► accepted (with the hub's receipt; over Kafka with its place in the topic instead)
        └──────► refused  (with the reason)
 
 A notice is written here, durably, before it is first sent, and stays pending until the hub's answer is written too. A
 kill in between, on either side of the POST, leaves it pending; sending the same bytes again gets the same answer, so
 the end is exactly one accepted notice.
+
+Over Kafka the answer is the brokers': they have the notice durably, and the hub judges it later. Sent twice it stands in
+the topic twice, and the hub takes the second for a duplicate.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ _COLUMNS = "place, notice, state, receipt, location, status, code, detail"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One notice in the journal. receipt and location when accepted; status, code and detail when refused."""
+    """One notice in the journal. location, and over HTTP the receipt, when accepted; status, code, detail when refused."""
 
     place: int
     notice: SignedNotice
@@ -83,10 +86,11 @@ class Journal:
         return await self._store.write(insert)
 
     async def accept(self, jti: str, receipt: str, location: str) -> None:
+        """receipt: "" where there is none."""
         await self._store.write(
             lambda connection: connection.execute(
                 "UPDATE journal SET state = 'accepted', receipt = ?, location = ? WHERE jti = ?",
-                (receipt, location, jti),
+                (receipt or None, location, jti),
             )
         )
 

@@ -14,7 +14,9 @@ from connectors.ids import new_id, new_salt, now_ms
 from connectors.keyfile import PartnerKey
 from hub.core import envelope
 from hub.core.errors import Refusal
-from hub.core.process import MAX_LIFETIME
+from hub.core.keys import Key
+from hub.core.process import MAX_LIFETIME, Refused, process
+from hub.core.registry import Registry
 from hub.core.strict import b64
 from schemas.notice import validate, withholdable
 from schemas.problems import explain_error
@@ -86,6 +88,20 @@ def sign(said: Mapping[str, Any], key: PartnerKey) -> SignedNotice:
     except (Refusal, TypeError, ValueError) as error:
         raise InvalidNotice(f"{said['type']} {said['subject']!r}: {error}") from None
     return SignedNotice.read(raw)
+
+
+def check(notice: SignedNotice, key: PartnerKey) -> None:
+    """Judge a notice as a hub would that knows nothing but its sender; InvalidNotice with the reason it would give.
+
+    That is: size, form, schema, lifetime, whose it is, and the signature where it is by this very key. Another key of
+    the agency is for the hub's registry to know.
+    """
+    kid, known = envelope.split(notice.raw).kid, Registry()
+    known.keys[kid] = Key(kid, kid.partition("/")[0], key.public, 0, 2**62, position=0, effective=0)
+    holds = envelope.verify if kid == key.kid else lambda *_: True
+    judged = process(notice.raw, owner=key.agency, at=now_ms(), view=known.view(), seen=lambda *_: None, verify=holds)
+    if isinstance(judged, Refused):
+        raise InvalidNotice(f"{notice.jti}: {judged.reason}: {judged.detail}", judged.reason)
 
 
 def _expiry(iat: int, exp: int | datetime | timedelta | None) -> int:

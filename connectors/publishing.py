@@ -1,17 +1,19 @@
-"""Publishing: journal first, then post the same bytes until the hub decides.
+"""Publishing: journal first, then send the same bytes until they are taken.
 
 journal (durable) ──► POST ──► receipt checked ──► journal marked
         kill here ┘        └ kill here: both leave it pending; the same bytes sent again get the same answer
+
+Over Kafka (`connectors.kafka`) the brokers' word that they have it takes the place of POST and receipt.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.errors import Refused, UnexpectedAnswer
+from connectors.errors import InvalidNotice, Refused, UnexpectedAnswer
 from connectors.evidence import check_receipt
 from connectors.journal import Journal
 from connectors.notices import SignedNotice
@@ -28,7 +30,11 @@ _NOT_ABOUT_THE_NOTICE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The hub has the notice durably, and says so. digest: base64url. location: path of its status."""
+    """The hub has accepted the notice, and signed so: receipt. digest: base64url. location: path of its status.
+
+    Published over Kafka, receipt is "" and location says where the notice stands, `kafka:<topic>/<partition>/<offset>`:
+    the brokers have it durably, nothing more is said. The hub judges it from there, and may still refuse it.
+    """
 
     jti: str
     digest: str
@@ -36,15 +42,46 @@ class Published:
     location: str
 
 
-class Publisher:
-    """Of one agency. hub: its verifier key, when the partner has it."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known once a notice was sent: receipt and location, as in Published."""
 
-    def __init__(self, session: Session, agency: str, journal: Journal | None, hub: Verifier | None) -> None:
-        self._session, self._agency, self._journal, self._hub = session, agency, journal, hub
+    receipt: str
+    location: str
+
+
+Send = Callable[[SignedNotice], Awaitable[Answer]]
+
+
+class Post:
+    """Sends one notice over HTTP. hub: its verifier key, when the partner has it."""
+
+    def __init__(self, session: Session, agency: str, hub: Verifier | None) -> None:
+        self._session, self._agency, self._hub = session, agency, hub
+
+    async def __call__(self, notice: SignedNotice) -> Answer:
+        answer = await self._session.post(PATH, notice.raw, MEDIA)
+        receipt = read_json(answer).get("receipt")
+        if not isinstance(receipt, str):
+            raise UnexpectedAnswer(f"{answer.request.url}: no receipt in the answer; is this a Comity hub?")
+        check_receipt(receipt, self._agency, notice, self._hub)
+        return Answer(receipt, answer.headers.get("location", f"{PATH}/{self._agency}/{notice.jti}"))
+
+
+class Publisher:
+    """Of one agency. send: carries one notice. check: looks at one that was never sent before; raises InvalidNotice."""
+
+    def __init__(
+        self, send: Send, journal: Journal | None, check: Callable[[SignedNotice], None] | None = None
+    ) -> None:
+        self._send, self._journal, self._check = send, journal, check
         self._in_flight: dict[str, asyncio.Event] = {}
 
     async def publish(self, given: SignedNotice | bytes) -> Published:
         notice = _read(given)
+        # What the journal has may be sent already: that is for the hub to judge, also if it has expired since.
+        if self._check is not None and (self._journal is None or await self._journal.find(notice.jti) is None):
+            self._check(notice)
         if self._journal is not None:
             known = await self._journal.add(notice)
             if known.state == "accepted":
@@ -52,20 +89,15 @@ class Publisher:
             if known.state == "refused":
                 raise Refused(known.code or "", known.detail or "", status=known.status or 0, jti=notice.jti)
         try:
-            answer = await self._session.post(PATH, notice.raw, MEDIA)
+            answer = await self._send(notice)
         except Refused as refused:
             refused.jti = notice.jti
             if self._journal is not None and refused.code not in _NOT_ABOUT_THE_NOTICE:
                 await self._journal.refuse(notice.jti, refused.status, refused.code, refused.detail)
             raise
-        receipt = read_json(answer).get("receipt")
-        if not isinstance(receipt, str):
-            raise UnexpectedAnswer(f"{answer.request.url}: no receipt in the answer; is this a Comity hub?")
-        check_receipt(receipt, self._agency, notice, self._hub)
-        location = answer.headers.get("location", f"{PATH}/{self._agency}/{notice.jti}")
         if self._journal is not None:
-            await self._journal.accept(notice.jti, receipt, location)
-        return Published(notice.jti, notice.digest, receipt, location)
+            await self._journal.accept(notice.jti, answer.receipt, answer.location)
+        return Published(notice.jti, notice.digest, answer.receipt, answer.location)
 
     async def publish_many(
         self, notices: Iterable[SignedNotice | bytes], concurrency: int
@@ -103,6 +135,8 @@ class Publisher:
                 result: Published | Refused = await self.publish(notice)
             except Refused as refused:
                 result = refused
+            except InvalidNotice as fault:  # what the hub would have said of it, and nothing was sent
+                result = Refused(fault.code, str(fault), status=422, jti=notice.jti)
             finally:
                 done.set()
                 self._in_flight.pop(notice.jti, None)

@@ -9,7 +9,7 @@ import pytest
 
 from connectors import Delivery, InvalidDelivery, PartnerKey, UnexpectedAnswer
 from connectors import notices as drafts
-from connectors.deliveries import KeyRing, Numbering, verify
+from connectors.deliveries import KeyRing, Numbering, read_item, verify
 from connectors.ids import new_salt
 from hub.core import envelope, strict
 from tests.world import CYBER
@@ -52,7 +52,7 @@ def item(raw: bytes, withhold: tuple[str, ...] = ("source_detail",), **headers: 
 
 
 async def judge(given: dict[str, Any], keys: KeyRing | None = None) -> Delivery | InvalidDelivery:
-    return await verify(given, ME, keys or ring(SENDER, OTHER), Numbering(complete=True))
+    return await verify(read_item(given), ME, keys or ring(SENDER, OTHER), Numbering(complete=True))
 
 
 def reason_of(judged: Delivery | InvalidDelivery) -> str:
