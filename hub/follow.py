@@ -18,9 +18,10 @@ MAX_EVENT = 2_000_000  # bytes
 class Follower:
     """A registry that follows its topic."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, settled: bool = False) -> None:
+        """settled: for who decides by it: `catch_up` also waits for events that are written and not yet committed."""
         self.registry = Registry()
-        self._log = log
+        self._log, self._settled = log, settled
         self._offset = -1
 
     async def catch_up(self) -> int:
@@ -30,7 +31,7 @@ class Follower:
         stop, for nobody may decide on an old or a doubtful view.
         """
         before = self.registry.position
-        while events := await self._log.read(REGISTRY, after=self._offset):
+        while events := await self._log.read(REGISTRY, after=self._offset, settled=self._settled):
             for stored in events:
                 follow(self.registry, parse_event(stored.record.value))
                 self._offset = stored.offset

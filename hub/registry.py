@@ -7,6 +7,7 @@ recorded, so that every router has read it before it decides at or after that mo
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -22,7 +23,7 @@ from hub.core.judging import judge
 from hub.core.process import digest_of
 from hub.core.registry import Registry
 from hub.follow import REGISTRY, Follower
-from hub.log import Claim, Log, Record, Shard, Stored
+from hub.log import Claim, Fenced, Log, Record, Shard, Stored
 from schemas.statement import AgencyEnroll, HubFound, RegistryEvent
 
 REQUESTS = "comity.requests"
@@ -31,6 +32,7 @@ HUB_KID = f"{statements.HUB}/1"
 OPERATOR_KID = f"{statements.OPERATOR}/1"
 SHARD = Shard("registry", topics=(REQUESTS,))
 KEPT_REFUSED = 150_000  # bytes of a refused document that go into the ledger
+IN_TIME = 0.5  # share of the grace within which an event must be written; the rest is for clocks that differ
 FAR = 253_402_300_799_000  # 9999-12-31: the hub's own keys end by replacement, not by a date
 
 
@@ -44,11 +46,13 @@ class RegistryProcess:
         clock: Clock,
         *,
         grace_ms: int = 5_000,
+        founding: tuple[str, Ed25519PrivateKey] | None = None,
         gate: AbstractAsyncContextManager[Any] | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._log, self._hub_key, self._clock, self._grace, self._random = log, hub_key, clock, grace_ms, random
         self._gate: AbstractAsyncContextManager[Any] = gate or nullcontext()
+        self._founding = founding  # origin and operator key, for `run` to found a hub that is not founded yet
         self._claim: Claim | None = None
         self._follower = Follower(log)
 
@@ -59,8 +63,7 @@ class RegistryProcess:
     async def open(self) -> Claim:
         """Take the claim, and only then read the registry to its end: nobody else can add to it any more."""
         claim = await self._log.claim(SHARD)
-        self._follower = Follower(self._log)
-        await self._follower.catch_up()
+        await self._forget()
         for agency in self.registry.agencies:
             await self._log.create(*_topics(agency))
         self._claim = claim
@@ -108,6 +111,8 @@ class RegistryProcess:
             raise
 
     async def run(self) -> None:
+        if self._founding is not None:
+            await self.found(*self._founding)
         while True:
             await self.step(wait=1.0)
 
@@ -121,11 +126,27 @@ class RegistryProcess:
         async with self._gate:
             # Later than any decision already dated: one at this very moment has not seen what is recorded now.
             recorded = max(self._clock(), self.registry.recorded) + 1
+            in_time = InTime(self._grace)
+            outputs = await self._judge_all(documents, recorded)
+            if in_time.late():
+                # Making the topics of new agencies took long; they are there now, so the second time it does not.
+                await self._forget()
+                recorded = max(self._clock(), self.registry.recorded) + 1
+                in_time = InTime(self._grace)
+                outputs = await self._judge_all(documents, recorded)
             self._clock.raise_floor(recorded)
-            outputs: list[tuple[str, Record]] = []
-            for document in documents:
-                outputs += await self._judge(document, recorded)
-            await claim.commit(batch, outputs, {})
+            await claim.commit(batch, outputs, {}, in_time.confirm if self._grace else None)
+
+    async def _judge_all(self, documents: Sequence[bytes], recorded: int) -> list[tuple[str, Record]]:
+        outputs: list[tuple[str, Record]] = []
+        for document in documents:
+            outputs += await self._judge(document, recorded)
+        return outputs
+
+    async def _forget(self) -> None:
+        """Back to what is committed."""
+        self._follower = Follower(self._log)
+        await self._follower.catch_up()
 
     async def _judge(self, document: bytes, recorded: int) -> list[tuple[str, Record]]:
         """The records that one statement leads to. Later statements of the batch are judged with it in place."""
@@ -171,6 +192,27 @@ class RegistryProcess:
         }  # fmt: skip
         document = jws.sign_general(strict.dumps(payload), [(HUB_KID, self._hub_key)], statements.TYP)
         return strict.dumps(document)
+
+
+class InTime:
+    """Whether registry events are written early enough for what they say of themselves.
+
+    A router waits for events that are written and not yet committed (`settled`), so it has seen them before it decides at or
+    after their effective moment, if they were written before that moment by any clock. Made when they are dated; asked when
+    they are written. Where one process does all (`grace` 0) the gate keeps this order.
+    """
+
+    def __init__(self, grace: int) -> None:
+        self._limit = grace * IN_TIME / 1000
+        self._dated = time.monotonic(), time.time()
+
+    def late(self) -> bool:
+        """By the clock that went further: one stands still while a machine sleeps, the other can be set."""
+        return self._limit > 0 and max(time.monotonic() - self._dated[0], time.time() - self._dated[1]) > self._limit
+
+    def confirm(self) -> None:
+        if self.late():
+            raise Fenced(f"registry events were written over {self._limit:.1f} s after they were dated: date them anew")
 
 
 def _digest(document: bytes) -> bytes:

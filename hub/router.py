@@ -19,7 +19,7 @@ from typing import Any
 from hub.clock import Clock
 from hub.core import envelope, record, strict
 from hub.core.decision import Received, Seen
-from hub.core.errors import Refusal
+from hub.core.errors import ComityError, Refusal
 from hub.core.process import Accepted, Duplicate, Outcome, Refused, Stored, process
 from hub.core.registry import View
 from hub.follow import Follower
@@ -33,6 +33,11 @@ LEDGER = "comity.ledger"
 REFUSED_HEADER = "comity-refused"
 READ_TYPE = "application/vnd.comity.read+json"
 ACK_MEMORY = 8 * 86_400  # seconds an acknowledgement's jti is remembered
+MOVED = "moved"  # in the state of a shard that other shards have taken over: nobody may work on it again
+
+
+class ShardMoved(ComityError):  # noqa: N818
+    """The number of shards was changed (hub.layout): this one's work goes on under other names."""
 
 
 @dataclass
@@ -55,7 +60,7 @@ class Plan:
     def add(self, message: Message) -> None:
         """Judge one message and plan what it leads to."""
         owner = message.topic.removeprefix(NOTICES)
-        if message.record.headers.get("content-type") == READ_TYPE:
+        if message.record.headers.get("content-type") == READ_TYPE and self._is_auditor(owner):
             self._read(message, owner)
             return
         outcome = process(message.record.value, owner=owner, at=self.at, view=self.view, seen=self.memory.seen)
@@ -124,6 +129,11 @@ class Plan:
         sealed = {"sender": owner, "jti": ack.jti, "kid": outcome.kid, "stored": stored, "source": _source(message)}
         self._ledger("ack", outcome.digest, "accepted", [], sealed)
         self.memory.remember(owner, ack.jti, Seen(outcome.digest, self.at // 1000 + ACK_MEMORY))
+
+    def _is_auditor(self, owner: str) -> bool:
+        """A partner that writes to its topic itself could claim to have read the ledger; its word is no record of that."""
+        agency = self.view.agency(owner, self.at)
+        return agency is not None and agency.role == "auditor"
 
     def _read(self, message: Message, owner: str) -> None:
         """An auditor's reading, written down by the API that served it."""
@@ -199,15 +209,19 @@ class Router:
     ) -> None:
         self._log, self._shard, self._clock, self._random, self._limit = log, shard, clock, random, limit
         self._gate: AbstractAsyncContextManager[Any] = gate or nullcontext()
-        self._follower = Follower(log)
+        self._follower = Follower(log, settled=True)
         self._claim: Claim | None = None
         self._memory = Memory({})
         self._commit: asyncio.Task[list[int]] | None = None
         self._committing: list[Message] = []
 
     async def open(self) -> Claim:
-        """Take the shard: fences whoever had it, then restores what they committed."""
-        self._claim = claim = await self._log.claim(self._shard)
+        """Take the shard: fences whoever had it, then restores what they committed. ShardMoved when it is no more."""
+        claim = await self._log.claim(self._shard)
+        if MOVED in claim.state:
+            await claim.release()
+            raise ShardMoved(f"{self._shard.name} was moved: the hub now has {claim.state[MOVED].decode()} shards")
+        self._claim = claim
         self._memory = Memory(claim.state)
         return claim
 

@@ -113,7 +113,19 @@ class Claim(Protocol):
 
     @property
     def state(self) -> Mapping[str, bytes]:
-        """The committed key/value state: restored when the claim is taken, changed by commits alone."""
+        """The committed key/value state: restored when the claim is taken, changed by commits alone.
+
+        It may change while it is iterated over: what is set or deleted meanwhile is shown or not.
+        """
+        ...
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """The offset of the last committed record of each topic that has one, likewise."""
+        ...
+
+    def lag(self) -> int:
+        """About how many records wait behind the positions, as far as is known without asking anybody."""
         ...
 
     async def batch(self, limit: int = 500, wait: float = 0.0, after: Sequence[Stored] = ()) -> list[Stored]:

@@ -186,6 +186,14 @@ class EmbeddedClaim:
     def state(self) -> Mapping[str, bytes]:
         return self._state
 
+    @property
+    def positions(self) -> Mapping[str, int]:
+        return self._positions
+
+    def lag(self) -> int:
+        ends = self._log._query("SELECT name, next FROM topics WHERE next > 0")
+        return sum(after - 1 - self._positions.get(name, -1) for name, after in ends if self._owns(name))
+
     async def batch(self, limit: int = 500, wait: float = 0.0, after: Sequence[Stored] = ()) -> list[Stored]:
         mine = claimed(self.shard.name)
         ahead = {stored.topic: stored.offset for stored in after}  # each topic in order: its last offset stays

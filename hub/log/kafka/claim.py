@@ -77,6 +77,13 @@ class KafkaClaim:
     def state(self) -> Mapping[str, bytes]:
         return self._state
 
+    @property
+    def positions(self) -> Mapping[str, int]:
+        return self._positions
+
+    def lag(self) -> int:
+        return self._feed.lag()
+
     async def batch(self, limit: int = 500, wait: float = 0.0, after: Sequence[Stored] = ()) -> list[Stored]:
         self._check()
         ahead = {stored.topic: stored.offset for stored in after}  # each topic in order: its last offset stays

@@ -37,6 +37,7 @@ class Feed:
         self._hand: dict[str, deque[Stored]] = defaultdict(deque)
         self._bytes: dict[str, int] = defaultdict(int)
         self._next: dict[str, int] = {}  # the offset to fetch a topic from
+        self._ends: dict[str, int] = {}  # the last stable offset of a topic, as last heard
         self._served: dict[str, int] = {}  # the turn in which a topic last had records in a batch
         self._turn = 0
         self._fault: LogError | None = None
@@ -71,6 +72,13 @@ class Feed:
             while hand and hand[0].offset <= offset:
                 self._bytes[topic] -= len(hand.popleft().record.value)
         self._room.set()
+
+    def lag(self) -> int:
+        """Offsets between what is committed and what was last heard to be there; markers count as well."""
+        return sum(
+            max(0, end - (self._hand[topic][0].offset if self._hand[topic] else self._next[topic]))
+            for topic, end in self._ends.items()
+        )
 
     async def close(self) -> None:
         if self._task is not None:
@@ -135,7 +143,7 @@ class Feed:
     def _take(self, topic: str, part: Fetched) -> None:
         if part.base != self._next[topic]:
             return  # the same was fetched over the other lane meanwhile
-        self._next[topic] = part.next
+        self._next[topic], self._ends[topic] = part.next, part.stable
         if part.records:
             self._hand[topic].extend(part.records)
             self._bytes[topic] += sum(len(stored.record.value) for stored in part.records)
