@@ -64,8 +64,7 @@ class RegistryProcess:
         """Take the claim, and only then read the registry to its end: nobody else can add to it any more."""
         claim = await self._log.claim(SHARD)
         await self._forget()
-        for agency in self.registry.agencies:
-            await self._log.create(*_topics(agency))
+        await self._log.create(*(topic for agency in self.registry.agencies for topic in _topics(agency)))
         self._claim = claim
         return claim
 

@@ -63,6 +63,9 @@ class MessageAudit:
         if leaf["kind"] == "read":
             if b64(hashlib.sha256(raw).digest()) != leaf["digest"]:
                 self._report.find(f"its digest is not that of {source['topic']} offset {source['offset']}")
+            reader = self._registry.view(leaf["registry"]).agency(owner, leaf["at"])
+            if reader is None or reader.role != "auditor":
+                self._report.find(f"it is a reading of the ledger by {owner}, which is no auditor")
             return
         if b64(digest_of(raw)) != leaf["digest"]:
             self._report.find(f"its digest is not that of {source['topic']} offset {source['offset']}")

@@ -33,7 +33,9 @@ async def busy_log(path: Path) -> Hub:
     await log.create("comity.requests", "comity.registry", "comity.ledger", "comity.checkpoints")
     hub = Hub(log)
     await hub.registry.found("comity.test/ledger", key_of("operator/1"))
-    await hub.enroll(A, B, C)
+    await hub.enroll(A)
+    await hub.enroll(B, role="auditor")
+    await hub.enroll(C)
     await hub.publish(
         agreement("a-1", [A, B, C], [clause("c1", [A], [B], withhold=["source_detail"]), clause("c2", [A], [B, C])])
     )

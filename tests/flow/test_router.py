@@ -40,10 +40,10 @@ class Hub:
         assert await self.registry.step() == 1
         return (await self.ledger())[-1][1]
 
-    async def enroll(self, *agencies: str) -> None:
+    async def enroll(self, *agencies: str, role: str = "partner") -> None:
         for agency in agencies:
             kid = f"{agency}/1"
-            about = {"id": agency, "name": agency, "role": "partner"}
+            about = {"id": agency, "name": agency, "role": role}
             await self.request(
                 {"statement": "agency.enroll", "agency": about, "key": key_claim(kid)}, "operator/1", kid
             )
@@ -259,3 +259,13 @@ async def test_a_refused_document_too_long_for_the_ledger_is_kept_by_its_digest(
     assert (leaf["outcome"], sealed["reason"]) == ("refused", "malformed")
     assert "raw" not in sealed
     assert await hub.registry.step() == 0
+
+
+async def test_only_an_auditor_reads_the_ledger_on_record(hub: Hub) -> None:
+    """A partner may write to its topic itself; that it says it read the ledger is refused like anything that is no notice."""
+    await hub.enroll(D, role="auditor")
+    for agency in (A, D):
+        await hub.post(agency, b'{"from":0}', **{"content-type": "application/vnd.comity.read+json"})
+    await hub.router.step()
+    told = {sealed["sender"]: (leaf["kind"], leaf["outcome"]) for leaf, sealed in (await hub.ledger())[-2:]}
+    assert told == {A: ("notice", "refused"), D: ("read", "accepted")}
