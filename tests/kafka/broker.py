@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-BROKER = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "broker"
+ROOT = Path(__file__).resolve().parents[2]
+BROKER = ROOT / "deploy" / "kafka" / "broker"
 # Set by tests/conftest.py before the workers start, so that all of them find the same place.
 SESSION = "COMITY_TEST_SESSION"
 
@@ -39,9 +40,13 @@ def owner() -> int:
     return int(os.environ.get(SESSION, os.getpid()))
 
 
+def place_of(session: int) -> Path:
+    """Where a session keeps its broker and what was found out; it and its guard remove it."""
+    return Path(tempfile.gettempdir()) / f"comity-tests-{os.getuid()}-{session}"
+
+
 def place() -> Path:
-    """Where this session keeps its broker and what was found out; the session and its guard remove it."""
-    return Path(tempfile.gettempdir()) / f"comity-tests-{os.getuid()}-{owner()}"
+    return place_of(owner())
 
 
 @contextmanager
