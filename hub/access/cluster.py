@@ -1,6 +1,6 @@
 """A Kafka cluster's topics, access lists and users: read, and changed.
 
-kafka-python has a thread of its own and blocks; here its calls run in threads, and each ends in REQUEST_SECONDS or little more.
+kafka-python has a thread of its own and blocks; here its calls run in threads, and every one is waited for in bounded time.
 
     Denied          the cluster does not let us: other credentials are needed
     Unavailable     no broker answers in time, or none believes us (hub.log)
@@ -8,11 +8,12 @@ kafka-python has a thread of its own and blocks; here its calls run in threads, 
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import re
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ from kafka.errors import AuthorizationError, KafkaError, SecurityDisabledError
 from hub.access.changes import Change, There, Topic
 from hub.access.making import Made, Password, make, read
 from hub.access.plan import Acl
+from hub.access.threads import call_in_thread
 from hub.core.address import KafkaAddress
 from hub.core.errors import ComityError
 from hub.log import Unavailable
@@ -40,6 +42,8 @@ from hub.log.topics import PREFIX, configs
 
 REQUEST_SECONDS = 8.0
 OPEN_SECONDS = 8.0
+CALL_SECONDS = 20.0  # a few requests one after the other
+CLOSE_SECONDS = 3.0
 AT_ONCE = 200  # changes of one kind in one request
 _WHY = re.compile(r"Bootstrap connection to \S+ failed: (.*?)(?: \(backoff .*)?")
 T = TypeVar("T")
@@ -61,8 +65,10 @@ class Cluster:
     async def open(cls, address: KafkaAddress) -> Cluster:
         """Unavailable: no broker can be reached, or none believes us; the message says which."""
         options, ear = _options(address), _Ear()
+        connect, wait = partial(KafkaAdminClient, **options), OPEN_SECONDS + 1
         try:
-            return cls(address, await asyncio.to_thread(KafkaAdminClient, **options), ear)
+            admin = await call_in_thread(connect, seconds=wait, discard=KafkaAdminClient.close)
+            return cls(address, admin, ear)
         except (KafkaError, OSError) as error:
             ear.stop()
             raise Unavailable(
@@ -71,7 +77,8 @@ class Cluster:
             ) from None
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._admin.close)
+        with contextlib.suppress(KafkaError, OSError):
+            await call_in_thread(self._admin.close, seconds=CLOSE_SECONDS)
         self._ear.stop()
 
     async def read(self) -> There:
@@ -91,7 +98,7 @@ class Cluster:
 
     async def _ask(self, what: str, call: Callable[..., T], *given: Any) -> T:
         try:
-            return await asyncio.to_thread(call, *given)
+            return await call_in_thread(call, *given, seconds=CALL_SECONDS)
         except AuthorizationError as error:
             raise Denied(
                 f"{self.address}: this user may not {what} ({type(error).__name__}); run it as the cluster's administrator"
