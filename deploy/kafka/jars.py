@@ -23,6 +23,26 @@ def version() -> str:
     """Of Kafka: pom.xml is the one place that names it."""
     found = re.search(r"<kafka\.version>([^<]+)<", (HERE / "pom.xml").read_text(encoding="utf-8"))
     if not found:
+        raise AbsentError(f"{HERE / 'pom.xml'} does not name kafka.version")
+    return found[1]
+
+
+def default_cache() -> Path:
+    """In the user's cache; beside the sources where there is no home to write to."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    try:
+        caches.mkdir(parents=True, exist_ok=True)
+        usable = os.access(caches, os.W_OK)
+    except OSError:
+        usable = False
+    return (caches if usable else HERE.parent.parent / ".kafka" / "cache") / f"comity-kafka-{version()}"
+
+
+def java() -> str:
+    """The java to run, from JAVA_HOME or PATH, new enough for Kafka."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin" if home else None)
+    if not found:
         where = f"in {home}/bin, which JAVA_HOME names" if home else "on PATH: install one, or set JAVA_HOME"
         raise AbsentError(f"Java {JAVA_AT_LEAST} or newer is needed and there is no java {where}")
     told = subprocess.run([found, "-version"], capture_output=True, text=True).stderr
