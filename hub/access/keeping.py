@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hub import layout
 from hub.access import passwords
 from hub.access.changes import UNSUPPORTED, Difference, differ
 from hub.access.cluster import Cluster, Denied
@@ -76,7 +77,7 @@ async def keep_once(task: Task, *, dry_run: bool = False) -> Pass:
     nothing was changed.
     """
     async with _connected(task) as (cluster, log):
-        return await _pass(task, cluster, Follower(log), task.rotate, dry_run=dry_run)
+        return await _pass(task, cluster, log, Follower(log), task.rotate, dry_run=dry_run)
 
 
 async def keep(task: Task, tell: Callable[[Pass], None], trouble: Callable[[Exception, float], None]) -> None:
@@ -112,7 +113,7 @@ async def _follow(
         # Before the pass: an event that comes while it runs ends the wait at once.
         end = await log.end(REGISTRY)
         before = task.clock()
-        one = await _pass(task, cluster, follower, rotate())
+        one = await _pass(task, cluster, log, follower, rotate())
         done(one)
         moment = next_moment(follower.registry.view(), before)
         wait = LONGEST_PAUSE if one.failed else LOOK_AGAIN
@@ -121,9 +122,12 @@ async def _follow(
         await log.read(REGISTRY, after=end, limit=1, wait=max(0.0, wait))
 
 
-async def _pass(task: Task, cluster: Cluster, follower: Follower, rotate: str | None, *, dry_run: bool = False) -> Pass:
+async def _pass(
+    task: Task, cluster: Cluster, log: Log, follower: Follower, rotate: str | None, *, dry_run: bool = False
+) -> Pass:
+    settings = replace(task.settings, shards=await layout.current(log) or task.settings.shards)
     await follower.catch_up()
-    wanted = plan(follower.registry.view(), task.clock(), task.settings)
+    wanted = plan(follower.registry.view(), task.clock(), settings)
     if rotate is not None and rotate not in wanted.users:
         raise AccessError(f"{rotate} gets no password: no agency of that name has a key that is good now")
     difference = differ(wanted, await cluster.read(), passwords=task.secrets is not None, rotate=rotate)

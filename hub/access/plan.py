@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hub import layout, notary, registry
 from hub.core.registry import View
 from hub.log.topics import DELIVERIES, HUB, NOTICES, PREFIX, STATE, configs
 
@@ -32,7 +33,8 @@ class Acl:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """replication: copies of a new topic. shards: number of routers. hub: the user that every process of the hub is.
+    """replication: copies of a new topic. shards: of routers, until the hub has said how many it has. hub: the user that
+    every process of the hub is.
 
     keeper: the principal that looks after the cluster; nothing is ever taken from it.
     """
@@ -92,7 +94,7 @@ def next_moment(view: View, at: int) -> int | None:
 
 def shards(count: int) -> list[str]:
     """Names of everything that claims: their state is kept in a topic each."""
-    return ["registry", "notary", *(f"router-{index}-of-{count}" for index in range(count))]
+    return [shard.name for shard in (registry.SHARD, notary.SHARD, *layout.shards(count))]
 
 
 def principal(user: str) -> str:
