@@ -20,7 +20,7 @@ from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
 from hub.log.kafka import state as states
 from hub.log.kafka.cluster import Cluster
 from hub.log.kafka.feed import Feed
-from hub.log.kafka.producing import Transactions, check_size
+from hub.log.kafka.producing import Transactions, check_sizes
 from hub.log.kafka.records import Encoded, encode
 from hub.log.kafka.state import POSITION, Cleaner, State
 
@@ -152,13 +152,9 @@ class KafkaClaim:
         """Everything that can be refused is refused here, before a transaction is begun: then the claim goes on."""
         prepared = [encode(topic, record) for topic, record in outputs]
         states.encode(state)
-        topics = {record.topic for record in prepared}
-        for topic in topics:
+        for topic in {record.topic for record in prepared}:
             await self._cluster.require(topic)
-        limits = await self._cluster.limit(self._topic, *topics)
-        for record in prepared:
-            check_size(record, limits[record.topic])
-        return prepared, limits
+        return prepared, await check_sizes(self._cluster, prepared, self._topic)
 
     def _clean(self, offsets: Sequence[int], said: Sequence[Encoded]) -> None:
         if not offsets:

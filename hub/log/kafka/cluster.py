@@ -183,7 +183,8 @@ class Cluster:
 
     async def limit(self, *topics: str) -> Mapping[str, int]:
         """The largest batch in bytes that each topic takes, as the brokers have it; remembered until `forget_limits`."""
-        unknown = [topic for topic in topics if topic not in self._limits]
+        limits = self._limits  # forgetting begins another: who has this one keeps it whole
+        unknown = [topic for topic in topics if topic not in limits]
         if unknown:
             admin = await self._administer()
             wanted = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in unknown]
@@ -191,12 +192,12 @@ class Cluster:
                 for code, message, _, name, entries in answer.resources:
                     if code:
                         raise unavailable(self.address, for_code(code)(f"settings of {name}: {message}"))
-                    self._limits[name] = next(int(entry[1]) for entry in entries if entry[0] == "max.message.bytes")
-        return self._limits
+                    limits[name] = next(int(entry[1]) for entry in entries if entry[0] == "max.message.bytes")
+        return limits
 
     def forget_limits(self) -> None:
         """They may have been changed."""
-        self._limits.clear()
+        self._limits = {}
 
     async def delete_before(self, topic: str, offset: int) -> None:
         """Let the brokers drop the records before an offset."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import aiokafka.producer.sender
@@ -87,10 +88,12 @@ async def discard(producer: AIOKafkaProducer) -> None:
         sender.cancel()
         await asyncio.wait({sender}, timeout=0.1)
     unheard = [sender, producer._txn_manager and producer._txn_manager._transaction_waiter]
-    for queue in producer._message_accumulator._batches.values():
-        unheard += [future for batch in queue for future in (batch.future, batch._drain_waiter)]
+    accumulator = producer._message_accumulator
+    for batch in [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]:
+        unheard += [batch.future, batch._drain_waiter, *(future for future, _ in batch._msg_futures)]
     for future in filter(None, unheard):
         future.add_done_callback(_retrieve)
+    accumulator.fail_all(KafkaError("this producer was discarded"))  # nobody else would tell who waits
     await bounded(producer.client.close(), STOP_SECONDS)
 
 
@@ -108,7 +111,7 @@ class Appender:
         topic = record.topic
         async with self._order:
             await self._cluster.require(topic)
-            check_size(record, (await self._cluster.limit(topic))[topic])
+            await check_sizes(self._cluster, [record])
             producer = self._producer or await self._start()
             sent = await self._asked(producer, topic, self._send(producer, record))
         told = await self._asked(producer, topic, asyncio.shield(sent))
@@ -130,6 +133,7 @@ class Appender:
             return await within(APPEND_SECONDS, work, f"an append to {topic}")
         except MessageSizeTooLargeError as error:
             self._cluster.forget_limits()
+            self._replace(producer)  # it has counted a record that the brokers have not: they would refuse the next
             raise TooLarge(f"a record for {topic} is larger than the topic takes now: {error}") from error
         except Unavailable:
             self._replace(producer)
@@ -197,6 +201,12 @@ class Transactions:
             return await within(COMMIT_SECONDS, self._commit(outputs, limits, confirm), "a transaction")
         except _FENCED as error:
             raise Fenced(f"another holder has claimed the shard ({type(error).__name__}): claim it again") from error
+        except MessageSizeTooLargeError as error:
+            self._cluster.forget_limits()
+            raise Unavailable(
+                "a topic takes smaller records than it did a moment ago; claim the shard again, and what is too large is "
+                "refused by name"
+            ) from error
         except (KafkaError, OSError, AssertionError) as error:
             if isinstance(error.__cause__, _FENCED):
                 raise Fenced("another holder has claimed the shard: claim it again") from error
@@ -268,10 +278,17 @@ async def start(producer: AIOKafkaProducer, cluster: Cluster) -> None:
         raise
 
 
-def check_size(record: Encoded, limit: int) -> None:
-    """TooLarge, before anything is begun, for a record that its topic would not take."""
-    if record.size > limit:
-        raise TooLarge(
-            f"a record for {record.topic} has {record.size} bytes and the topic takes {limit}: raise its "
-            "max.message.bytes (`comity topics apply` does), or send less"
-        )
+async def check_sizes(cluster: Cluster, records: Sequence[Encoded], *topics: str) -> Mapping[str, int]:
+    """What the records' topics, and others, take. TooLarge, before anything is begun, for a record that is larger."""
+    names = {*topics, *(record.topic for record in records)}
+    limits = await cluster.limit(*names)
+    if any(record.size > limits[record.topic] for record in records):
+        cluster.forget_limits()  # somebody may have done what we asked for below
+        limits = await cluster.limit(*names)
+    for record in records:
+        if record.size > limits[record.topic]:
+            raise TooLarge(
+                f"a record for {record.topic} has {record.size} bytes and the topic takes {limits[record.topic]}: raise "
+                "its max.message.bytes (`comity topics apply` does), or send less"
+            )
+    return limits
