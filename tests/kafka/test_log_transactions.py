@@ -13,7 +13,7 @@ import pytest
 from hub.log import Fenced, LogError, Record, TooLarge, Unavailable
 from hub.log.kafka.producing import Appender, Transactions, _retrieve
 from hub.log.kafka.records import batches
-from tests.kafka.logs import Place, fill, place, proxy, quiet, records, values  # noqa: F401  fixtures
+from tests.kafka.logs import Place, fill, records, values
 from tests.kafka.proxy import ADD_PARTITIONS, END_TXN, PRODUCE, Proxy
 
 pytestmark = pytest.mark.kafka
