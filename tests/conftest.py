@@ -1,6 +1,5 @@
 """For every test: logging as it is in a new process, whatever a test before it set up. And Kafka for those that need it."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,11 +21,11 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not is_worker(config):
-        os.environ[broker.SESSION] = str(os.getpid())
+        broker.begin_session()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not is_worker(config) and broker.owner() == os.getpid():
+    if not is_worker(config):
         broker.end_session()
 
 

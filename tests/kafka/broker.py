@@ -96,6 +96,12 @@ def bootstrap() -> str:
     return _once("start", "start", "--dir", place(), "--port", 0, "--watch", owner())
 
 
+def begin_session() -> None:
+    """For the owner, before its workers start."""
+    os.environ[SESSION] = str(os.getpid())
+    end_session()  # of one that was killed, and had the number that is ours now
+
+
 def end_session() -> None:
     """For the owner, when all workers have ended."""
     if place().exists():
