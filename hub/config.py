@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
+from hub.core.address import AddressError, KafkaAddress
 from hub.core.errors import ComityError
 
 PREFIX = "COMITY_"
@@ -63,8 +64,14 @@ class Settings(BaseSettings):
     """The hub's name: checkpoint origin, receipt issuer. Fixed when the data directory is founded."""
     grace_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 5_000
     """From recording a registry change to its effect. With every part in one process it is 0, unless this is set."""
+    kafka: str | None = None
+    """Address of a Kafka cluster (hub.core.address). Without it the log is a file in the data directory."""
+    replication: Annotated[int, Field(ge=1, le=9)] = 1
+    """Copies of each topic on Kafka. From 3 on, two must have a record before it counts."""
+    lease_seconds: Annotated[float, Field(ge=1, le=60)] = 3.5
+    """On Kafka: seconds of silence after which a process's shards are taken over by others."""
     shards: Annotated[int, Field(ge=1, le=256)] = 1
-    """Routers, each with a fixed set of agencies. Fixed when the data directory is founded."""
+    """Router shards, each with a fixed set of agencies; said once, changed by `comity shards set`."""
     batch_limit: Annotated[int, Field(ge=1, le=10_000)] = 500
     max_body: Annotated[int, Field(ge=65_536)] = 131_072
     max_pending: Annotated[int, Field(ge=1)] = 20_000
@@ -86,6 +93,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "a name like `hub.example.org/ledger`, of letters, digits and `.-_:/`; no scheme, no spaces"
             )
+        return value
+
+    @field_validator("kafka")
+    @classmethod
+    def _kafka(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                KafkaAddress.parse(value)
+            except AddressError as error:
+                raise ValueError(str(error)) from None
         return value
 
     @field_validator("public_url")

@@ -2,8 +2,8 @@
 
 comity.db            the log               hub.lock       locked while a hub runs; holds its pid
 index.db             projection            origin         the hub's name, fixed when founded
-keys/hub.pem         PKCS 8, mode 0600     shards         number of routers, fixed when founded
-keys/operator.pem    PKCS 8, mode 0600     hub.vkey       checkpoint verifier key, for everyone
+keys/hub.pem         PKCS 8, mode 0600     hub.vkey       checkpoint verifier key, for everyone
+keys/operator.pem    PKCS 8, mode 0600
 """
 
 from __future__ import annotations

@@ -46,13 +46,11 @@ class RegistryProcess:
         clock: Clock,
         *,
         grace_ms: int = 5_000,
-        founding: tuple[str, Ed25519PrivateKey] | None = None,
         gate: AbstractAsyncContextManager[Any] | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._log, self._hub_key, self._clock, self._grace, self._random = log, hub_key, clock, grace_ms, random
         self._gate: AbstractAsyncContextManager[Any] = gate or nullcontext()
-        self._founding = founding  # origin and operator key, for `run` to found a hub that is not founded yet
         self._claim: Claim | None = None
         self._follower = Follower(log)
 
@@ -110,8 +108,6 @@ class RegistryProcess:
             raise
 
     async def run(self) -> None:
-        if self._founding is not None:
-            await self.found(*self._founding)
         while True:
             await self.step(wait=1.0)
 

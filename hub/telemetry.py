@@ -102,6 +102,17 @@ class Metrics:
         self.uncovered = self._gauge("comity_uncovered_entries", "Ledger entries that no checkpoint covers yet")
         self.uncovered_age = self._gauge("comity_uncovered_age_seconds", "Age of the oldest entry without a checkpoint")
         self.data_size = self._gauge("comity_data_bytes", "Size of the data directory's files")
+        self.claims = self._count("comity_claims", "Shards taken", "shard")
+        self.fencings = self._count(
+            "comity_fencings", "Claims that ended because another holder took the shard", "shard"
+        )
+        self.held = self._gauge("comity_shard_held", "1 while this process holds the shard", "shard")
+        self.lag = self._gauge("comity_shard_lag_records", "Records that wait in the shard's topics, about", "shard")
+        self.routed = self._count("comity_shard_records", "Records taken from the shard's topics", "shard")
+        self.commit_time = Histogram(
+            "comity_commit_seconds", "Time of a commit: one transaction", ["shard"], registry=self.registry
+        )
+        self.checkpoint_time = self._gauge("comity_checkpoint_timestamp_seconds", "When this process last signed one")
         self.requests = self._count("comity_http_requests", "HTTP requests answered", "method", "route", "status")
         self.request_time = Histogram(
             "comity_http_request_seconds", "Time to answer", ["method", "route"], registry=self.registry

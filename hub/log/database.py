@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hub.log import Unavailable
 
-VERSION = 1
+VERSION = 2  # 1: shards were named, and their memory written, otherwise
 APPLICATION = 0x434D5459  # "CMTY", in the header of the file
 OFFSET_BITS = 40
 LAST_OFFSET = (1 << OFFSET_BITS) - 1

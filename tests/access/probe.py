@@ -21,7 +21,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from hub.core.address import KafkaAddress
-from hub.log.kafka.cluster import options
+from hub.log.kafka.connecting import options
 
 SECONDS = 10.0
 GROUP, TRANSACTION = 0, 1

@@ -262,21 +262,21 @@ async def test_answers_survive_a_restart(tmp_path):
 
 async def test_a_full_queue_turns_away_with_503_and_takes_again_when_it_empties(tmp_path):
     async with rigged(tmp_path, max_pending=5) as rig:
-        router = rig.hub.parts["router-0"]
-        step = router.step
+        router = rig.hub.parts["router-0-of-1"]
+        advance = router._advance
 
         async def stalled(wait=0.0):
             await asyncio.sleep(0.02)
             return 0
 
-        router.step = stalled
+        router._advance = stalled
         await asyncio.sleep(1.2)  # the step under way ends
         answers = [await rig.publish(A, rig.now().notice(A)) for _ in range(8)]
         codes = [answer.status_code for answer in answers]
         assert 202 in codes and codes[-1] == 503
         problem(answers[-1], 503, "busy")
         assert answers[-1].headers["retry-after"] == "1"
-        router.step = step
+        router._advance = advance
         raw = rig.now().notice(A)
 
         async def taken():

@@ -31,12 +31,12 @@ async def test_readiness_names_the_parts_and_fails_when_the_hub_drains(rig):
 
 
 async def test_a_part_that_is_down_makes_the_hub_unready(rig):
-    rig.hub._states["notary"].state = "failed"
+    rig.hub._supervisor.states["notary"].state = "failed"
     try:
         answer = await rig.http.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "not-ready")
     finally:
-        rig.hub._states["notary"].state = "running"
+        rig.hub._supervisor.states["notary"].state = "running"
 
 
 async def test_metrics_count_by_route_and_name_nobody(rig):

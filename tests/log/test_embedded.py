@@ -288,7 +288,7 @@ def test_what_is_no_log_is_not_opened(tmp_path):
     assert not (tmp_path / "absent.db").exists()
 
 
-@pytest.mark.parametrize(("version", "text"), [(2, "newer"), (0, "older")])
+@pytest.mark.parametrize(("version", "text"), [(3, "newer"), (1, "older")])
 async def test_a_file_of_another_format_is_refused(path, version, text):
     await EmbeddedLog(path).close()
     tamper(path, f"PRAGMA user_version = {version}")

@@ -33,7 +33,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from hub.log import Fenced, TooLarge, Unavailable
-from hub.log.kafka.cluster import Cluster, bounded, gather, unavailable
+from hub.log.kafka.cluster import Cluster
+from hub.log.kafka.connecting import bounded, gather, unavailable, within
 from hub.log.kafka.records import BATCH_BYTES, Encoded, batches
 
 APPEND_SECONDS = 15.0  # until an append is given up, its outcome unknown
@@ -50,23 +51,7 @@ _FENCED = (
     OutOfOrderSequenceNumber,
     UnknownError,  # what Kafka 4.4 answers to an EndTxn that meets another holder's InitProducerId
 )  # fmt: skip
-
-
 T = TypeVar("T")
-
-
-async def within(seconds: float, work: Awaitable[T], what: str) -> T:
-    """The result of `work`; Unavailable when there is none in time. Not `wait_for`: it waits for what it cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    if not done:
-        task.cancel()
-        raise Unavailable(f"{what} was not answered in {seconds:.0f} s: the brokers are frozen or cut off")
-    return task.result()
 
 
 async def discard(producer: AIOKafkaProducer) -> None:
