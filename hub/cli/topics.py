@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -16,6 +20,9 @@ from hub.cli.options import Output
 from hub.cli.output import Format, clean, console, say, write_json, write_line
 from hub.core.address import AddressError, KafkaAddress
 from hub.core.errors import ComityError
+
+if TYPE_CHECKING:
+    from hub.access.keeping import Pass, Task
 
 app = typer.Typer(name="topics", help="Topics, users and access lists on Kafka.", no_args_is_help=True)
 COLOURS = {"+": "green", "~": "yellow", "-": "red"}
@@ -73,6 +80,7 @@ def apply(
     from hub.clock import Clock
     from hub.log.kafka import KafkaLog
 
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what goes wrong is told by us, once
     keeper = None if address.user is None else f"User:{address.user}"
     settings = Settings(replication, shards, hub_user, keeper)
     task = Task(address, lambda: KafkaLog.open(address), settings, Clock(), secrets, rotate)
@@ -82,39 +90,43 @@ def apply(
         raise AuthenticationFailed(str(error)) from None
 
 
-async def _once(task: Any, output: Format, *, dry_run: bool) -> None:
+async def _once(task: Task, output: Format, *, dry_run: bool) -> None:
     from hub.access.keeping import keep_once
 
     one = await keep_once(task, dry_run=dry_run)
     if output is Format.json:
         write_json({"dry_run": dry_run, **_document(one)})
     else:
-        _show(one, stderr=False)
+        _show(one, one.difference.notes, stderr=False)
         if not one.difference.changes:
             say("nothing to change", "dim")
     _complain(one)
 
 
-async def _watch(task: Any, output: Format) -> None:
+async def _watch(task: Task, output: Format) -> None:
+    """Until SIGTERM or Ctrl-C; nothing is half done then that the next pass would not make good."""
     from hub.access.keeping import keep
 
     told: set[str] = set()
 
-    def tell(one: Any) -> None:
-        document = _document(one)
-        fresh = {text for text in (*document["notes"], *document["faults"]) if text not in told}
+    def tell(one: Pass) -> None:
+        fresh = [text for text in (*one.difference.notes, *one.difference.faults) if text not in told]
         told.update(fresh)
-        if output is Format.json and (document["changes"] or fresh):
-            write_line(document)
-        _show(one, stderr=True, only=fresh)
+        if output is Format.json and (one.difference.changes or fresh):
+            write_line(_document(one))
+        _show(one, fresh, stderr=True)
 
     def trouble(error: Exception, pause: float) -> None:
         say(f"{error}; trying again in {pause:g} s", "yellow")
 
-    await keep(task, tell, trouble)
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, me.cancel if me else loop.stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await keep(task, tell, trouble)
 
 
-def _show(one: Any, *, stderr: bool, only: set[str] | None = None) -> None:
+def _show(one: Pass, notes: Iterable[str], *, stderr: bool) -> None:
     """A line for each change, and why it was not made; notes on stderr."""
     screen = console(stderr=stderr)
     for change, fault in one.told:
@@ -122,25 +134,23 @@ def _show(one: Any, *, stderr: bool, only: set[str] | None = None) -> None:
         if fault is not None:
             line.append(clean(f"  not done: {fault}"), style="bold red")
         screen.print(line, soft_wrap=True)
-    for note in one.difference.notes if only is None else (n for n in one.difference.notes if n in only):
+    for note in notes:
         say(f"note: {note}", "yellow")
-    for fault in () if only is None else (f for f in one.difference.faults if f in only):
-        say(f"fault: {fault}", "red")
 
 
-def _document(one: Any) -> dict[str, Any]:
+def _document(one: Pass) -> dict[str, Any]:
     changes = [
         {"sign": change.sign, "change": type(change).__name__, "text": str(change), **asdict(change), "error": fault}
         for change, fault in one.told
-    ]  # fmt: skip
+    ]
     return {"changes": changes, "notes": list(one.difference.notes), "faults": list(one.difference.faults)}
 
 
-def _complain(one: Any) -> None:
+def _complain(one: Pass) -> None:
     """What must not pass for success."""
     if one.failed:
-        reason = one.failed[0][1]
-        text = f"{len(one.failed)} of {len(one.made)} changes were not made: {one.failed[0][0]}: {reason}"
-        raise (AuthenticationFailed if "Authorization" in reason else ComityError)(text)
+        change, reason = one.failed[0]
+        text = f"{len(one.failed)} of {len(one.made)} changes were not made: {change}: {reason}"
+        raise (AuthenticationFailed if "Authorization" in str(reason) else ComityError)(text)
     if one.difference.faults:
         raise ComityError("; ".join(one.difference.faults))

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +22,8 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError,
 from hub.access.cluster import Cluster, Denied
 from hub.access.keeping import AccessError, Pass, Task, keep
 from hub.access.plan import Acl
+from hub.cli.app import run
+from hub.cli.faults import DENIED, FAILED
 from hub.core.address import KafkaAddress
 from hub.log import Unavailable
 from tests.access.cluster import Access, by_hand, now, until
@@ -357,3 +364,58 @@ class TestFollowing:
             async with Probe(access.by_certificate(agency)) as probe:
                 await until(lambda: probe.write(f"comity.notices.{agency}"), "ok", 30)
             await until(last(told, 1), [f"+ user {agency}"])
+
+
+class TestTheCommand:
+    def test_shows_then_makes_then_has_nothing_to_do(self, access: Access, capsys: pytest.CaptureFixture[str]) -> None:
+        access.enroll("se-cert")
+        asyncio.run(access.tell())
+        command = ["topics", "apply", "--kafka", access.sealed.address(), "--secrets", str(access.secrets)]
+        assert run([*command, "--dry-run"]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0] == "+ topic comity.notices.se-cert" and shown[-1] == "+ user se-cert" and len(shown) == 6
+        assert run([*command, "-o", "json"]) == 0
+        made = json.loads(capsys.readouterr().out)
+        assert [f"{change['sign']} {change['text']}" for change in made["changes"]] == shown
+        assert {change["error"] for change in made["changes"]} == {None}
+        assert run(command) == 0
+        told = capsys.readouterr()
+        assert told.out == "" and "nothing to change" in told.err
+
+    def test_exit_codes_tell_who_is_not_allowed_and_what_is_a_fault(
+        self, access: Access, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["topics", "apply", "--kafka", access.by_certificate(ME)]) == DENIED
+        assert "run it as the cluster's administrator" in capsys.readouterr().err
+        assert run(["topics", "apply", "--kafka", access.sealed.address(), "--replication", "3"]) == FAILED
+        assert "comity.ledger has 1 of 3 copies" in capsys.readouterr().err
+
+    def test_no_password_is_shown(self, access: Access, capfd: pytest.CaptureFixture[str]) -> None:
+        command = ["topics", "apply", "--kafka", access.sealed.address(), "--secrets", str(access.secrets)]
+        for output in ("text", "json"):
+            assert run([*command, "--rotate", OTHER, "-o", output]) == 0
+            told = capfd.readouterr()
+            assert (access.secrets / f"{OTHER}.password").read_text().strip() not in told.out + told.err
+
+    def test_watching_tells_a_line_for_each_change_until_it_is_stopped(self, access: Access) -> None:
+        command = [sys.executable, "-c", "from hub.cli import main; main()", "topics", "apply", "--watch"]
+        environment = os.environ | {"COMITY_KAFKA": access.sealed.address()}
+        watching = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert watching.stderr is not None
+        try:
+            access.enroll("ee-ria")
+            asyncio.run(access.tell())
+            told = [watching.stderr.readline().rstrip() for _ in range(5)]
+            assert told[0] == "+ topic comity.notices.ee-ria" and told[-1].startswith("+ access User:ee-ria ")
+        finally:
+            watching.send_signal(signal.SIGTERM)
+            watching.communicate(timeout=30)
+        assert watching.returncode == 0
+
+    def test_without_an_authorizer_it_says_what_it_leaves_out(
+        self, kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["topics", "apply", "--kafka", f"kafka://{kafka_bootstrap}", "--dry-run"]) == 0
+        told = capsys.readouterr()
+        assert told.err.count("no authorizer") == 1
+        assert "access" not in told.out and "user" not in told.out
