@@ -127,8 +127,9 @@ class Cluster:
         arguments = place / "format.args"
         arguments.touch(mode=0o600)
         arguments.write_text("\n".join(f'"{word}"' for word in [*self._java[1:], *command]), encoding="utf-8")
+        null = subprocess.DEVNULL  # what it prints goes nowhere: it shows the keys that passwords are checked with
         with (place / "format.log").open("wb") as log:
-            return subprocess.Popen([self._java[0], f"@{arguments}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen([self._java[0], f"@{arguments}"], stdin=null, stdout=null, stderr=log)
 
     def _launch(self, node: int) -> subprocess.Popen[bytes]:
         command = [*self._java, "kafka.Kafka", str(self.node(node) / "server.properties")]

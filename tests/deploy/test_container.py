@@ -203,3 +203,5 @@ def test_a_node_starts_as_compose_starts_it_and_stops_when_told(
         time.sleep(0.1)
     process.terminate()
     assert process.wait(30) in (0, 143)
+    told = Path(place["SCRATCH"], "log").read_text()
+    assert "storedKey" not in told and "UserScramCredential" not in told  # formatting prints them

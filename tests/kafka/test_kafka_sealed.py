@@ -173,3 +173,16 @@ async def test_a_topic_that_is_not_there_is_not_made(sealed_cluster: Sealed) -> 
             with pytest.raises(Exception, match=r"(?i)unknown|timeout|metadata"):
                 await writer.send_and_wait("test.misspelt", b"1")
         assert set(client.list_topics()) == before
+
+
+def test_no_file_but_their_own_holds_a_password_or_what_it_is_checked_with(sealed_cluster: Sealed) -> None:
+    """Except the metadata log, which is what the broker itself reads."""
+    home = sealed_cluster.nodes.home
+    texts = {
+        path: path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and not {"data", "secrets"} & set(path.relative_to(home).parts)
+    }
+    assert {"server.log", "format.log", "server.properties"} <= {path.name for path in texts}
+    for secret in (sealed_cluster.password("admin").encode(), sealed_cluster.password("hub").encode(), b"storedKey"):
+        assert [path for path, text in texts.items() if secret in text] == []
