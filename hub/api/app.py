@@ -29,7 +29,7 @@ from hub.api.notices import Notices
 from hub.api.operations import Operations
 from hub.api.problems import Problem
 from hub.api.registry import RegistryRoutes
-from hub.api.replay import UsedAssertions
+from hub.api.replay import SharedAssertions, Used, UsedAssertions
 from hub.api.tokens import PATH as TOKEN_PATH
 from hub.api.tokens import Tokens
 from hub.app import Hub
@@ -50,14 +50,14 @@ def create_app(hub: Hub, url: str | None = None) -> FastAPI:
     settings, index = hub.settings, hub.index
     url = url or settings.url
     drain = asyncio.Event()
-    used = UsedAssertions(hub.directory.path / "assertions.db")
+    used: Used = SharedAssertions(hub.log) if hub.shared else UsedAssertions(hub.directory.path / "assertions.db")
     access = Access(
         view=lambda: index.registry.view(), clock=hub.clock, key=hub.hub_key, kid=HUB_KID, issuer=hub.origin,
         audiences=frozenset({hub.origin, url, url + TOKEN_PATH}), used=used,
     )  # fmt: skip
     door = Door(access, Buckets(settings.rate.posts_per_second, settings.rate.burst))
     waiting = Waiting(WAITING_PER_CLIENT)
-    intake = Intake(log=hub.log, index=index, clock=hub.clock, max_pending=settings.max_pending)
+    intake = Intake(log=hub.log, index=index, clock=hub.clock, max_pending=settings.max_pending, shared=hub.shared)
     notices = Notices(index=index, door=door, intake=intake, clock=hub.clock, key=hub.hub_key, origin=hub.origin)
     parts = (
         Tokens(access=access, buckets=Buckets(TOKENS_PER_SECOND, TOKEN_BURST)),
@@ -89,6 +89,24 @@ def create_app(hub: Hub, url: str | None = None) -> FastAPI:
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_middleware(Express, routes=[Route(NOTICES_PATH, notices.post, methods=["POST"])])
+    app.add_middleware(
+        Edge, requests=hub.metrics.requests, times=hub.metrics.request_time, secure=url.startswith("https:")
+    )
+    return app
+
+
+def create_operations(hub: Hub, url: str) -> FastAPI:
+    """What a process without the API serves: liveness, readiness, metrics, version."""
+    drain = asyncio.Event()
+    app = FastAPI(
+        docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )  # fmt: skip
+    app.state.drain = drain
+    app.state.close = lambda: None
+    app.include_router(Operations(hub, drain).router())
+    for kind in (Problem, HTTPException):
+        app.add_exception_handler(kind, _answer)
     app.add_middleware(
         Edge, requests=hub.metrics.requests, times=hub.metrics.request_time, secure=url.startswith("https:")
     )

@@ -8,7 +8,6 @@ still good, so a revocation cuts off at once and not when the token expires.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import warnings
 from collections import OrderedDict
@@ -22,7 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from hub.api.problems import Problem
-from hub.api.replay import UsedAssertions
+from hub.api.replay import Used
 from hub.core import envelope, jws, strict
 from hub.core.errors import Refusal
 from hub.core.keys import Key
@@ -60,7 +59,7 @@ class Access:
         kid: str,
         issuer: str,
         audiences: frozenset[str],
-        used: UsedAssertions,
+        used: Used,
     ) -> None:
         self._view, self._clock, self._used = view, clock, used
         self._key, self._kid, self._issuer, self._audiences = key, kid, issuer, audiences
@@ -75,7 +74,7 @@ class Access:
         now = self._clock()
         key, claims = self._authenticate(assertion, now)
         self._check_claims(claims, now // 1000)
-        if not await asyncio.to_thread(self._used.spend, key.agency, claims["jti"], claims["exp"], now // 1000):
+        if not await self._used.spend(key.agency, claims["jti"], claims["exp"], now // 1000):
             raise invalid_client("jti: this assertion was used before; sign a fresh one for every token request")
         principal = self._principal(key, now // 1000 + TOKEN_SECONDS)
         token = jws.sign_compact(

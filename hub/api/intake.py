@@ -46,7 +46,11 @@ class _Recent:
 class Intake:
     """One for the hub, in one event loop. At most `max_pending` messages wait for the router; more are turned away."""
 
-    def __init__(self, *, log: Log, index: Index, clock: Callable[[], int], max_pending: int) -> None:
+    def __init__(
+        self, *, log: Log, index: Index, clock: Callable[[], int], max_pending: int, shared: bool = False
+    ) -> None:
+        """shared: other processes take in messages of the same agencies, so the index is asked anew for each."""
+        self._shared = shared
         self._log, self._index, self._clock, self._max_pending = log, index, clock, max_pending
         self._recent: OrderedDict[tuple[str, str], _Recent] = OrderedDict()
         self._refused: OrderedDict[bytes, str] = OrderedDict()
@@ -60,7 +64,7 @@ class Intake:
         """
         if len(self._unjudged) >= self._max_pending and await self._backlog() >= self._max_pending:
             raise Problem("busy", "more messages wait than the hub takes; send the same bytes again", retry_after=1)
-        if owner not in self._complete:
+        if self._shared or owner not in self._complete:
             await self._index.catch_up(owner)
             self._complete.add(owner)
         asked: list[str] = []
