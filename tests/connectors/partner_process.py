@@ -1,6 +1,6 @@
 """A partner that dies at a chosen place: python -m tests.connectors.partner_process ROLE PLACE URL KEY DIRECTORY VKEY.
 
-ROLE: publish or inbox. PLACE: where it sends itself SIGKILL, or `never`. What it does is what any partner would do.
+ROLE: publish or inbox. URL: of a hub, or a Kafka cluster. PLACE: where it sends itself SIGKILL, or `never`. What it does is what any partner would do.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from connectors import Client, Inbox, PartnerKey
+from connectors.kafka import KafkaClient
+from connectors.partner import Partner
 from tests.connectors.partners import cyber
 
 COUNT = 200
@@ -35,14 +37,14 @@ def dying(call: Any, *, before: bool) -> Any:
     return wrapped
 
 
-async def publish(client: Client, place: str) -> None:
-    journal, session = client.journal, client._session
+async def publish(client: Partner, place: str) -> None:
+    journal, publisher = client.journal, client._publisher
     assert journal
     match place:
         case "journaled":
-            session.post = dying(session.post, before=True)  # type: ignore[method-assign]
+            publisher._send = dying(publisher._send, before=True)
         case "posted":
-            session.post = dying(session.post, before=False)  # type: ignore[method-assign]
+            publisher._send = dying(publisher._send, before=False)
         case "marked":
             journal.accept = dying(journal.accept, before=False)  # type: ignore[method-assign]
         case "many":
@@ -53,7 +55,7 @@ async def publish(client: Client, place: str) -> None:
     await client.publish(cyber(client))
 
 
-async def receive(client: Client, directory: Path, place: str) -> None:
+async def receive(client: Partner, directory: Path, place: str) -> None:
     async with Inbox.open(directory) as inbox:
         match place:
             case "fetched":
@@ -71,7 +73,13 @@ async def receive(client: Client, directory: Path, place: str) -> None:
 async def main(role: str, place: str, url: str, key: str, directory: str, vkey: str) -> None:
     path = Path(directory)
     journal = path if role == "publish" else None
-    async with Client(url, PartnerKey.load(key), journal=journal, vkey=vkey, patience=20) as client:
+    mine = PartnerKey.load(key)
+    made: Partner = (
+        KafkaClient(url, mine, journal=journal, patience=20)
+        if url.startswith("kafka")
+        else Client(url, mine, journal=journal, vkey=vkey, patience=20)
+    )
+    async with made as client:
         await (publish(client, place) if role == "publish" else receive(client, path, place))
 
 

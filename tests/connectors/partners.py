@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors import Client, PartnerKey, statements
+from connectors.partner import Partner
 from tests.world import CYBER
 
 _numbers = count(1)
@@ -80,7 +81,7 @@ async def pair(hub: Running, **clause: Any) -> tuple[PartnerKey, PartnerKey]:
     return sender, recipient
 
 
-def cyber(client: Client, subject: str = "edge-gateway", **change: Any) -> Any:
+def cyber(client: Partner, subject: str = "edge-gateway", **change: Any) -> Any:
     """A notice of the client's agency."""
     usual: dict[str, Any] = {"type": "threat.cyber.v1", "subject": subject, "tlp": "TLP:GREEN", "data": CYBER}
     return client.notice(**usual | change)
