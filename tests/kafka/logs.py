@@ -61,22 +61,22 @@ class Place:
             wanted = {"max.message.bytes": str(size)}
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)], incremental=True)
 
-        await self._administer(change)
+        await self.administer(change)
 
     async def make(self, topic: str, partitions: int) -> None:
-        await self._administer(
+        await self.administer(
             lambda admin: admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
         )
 
     async def remove(self, topic: str) -> None:
-        await self._administer(lambda admin: admin.delete_topics([topic]))
+        await self.administer(lambda admin: admin.delete_topics([topic]))
 
     async def topics(self) -> set[str]:
         found: set[str] = set()
-        await self._administer(lambda admin: found.update(admin.list_topics()))
+        await self.administer(lambda admin: found.update(admin.list_topics()))
         return found
 
-    async def _administer(self, work: Any) -> None:
+    async def administer(self, work: Any) -> None:
         def run() -> None:
             admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
             try:
