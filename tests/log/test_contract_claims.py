@@ -345,6 +345,15 @@ async def test_a_claim_of_another_shard_fences_nobody(log, shard, source, place)
         assert values(await drain(each)) == [b"1"]
 
 
+async def test_a_claim_that_commits_after_a_pause_is_not_its_own_rival(log, shard):
+    """Whoever watches for rivals may see a commit of its own before it has heard that this succeeded."""
+    claim = await log.claim(shard)
+    for number in range(6):
+        assert await claim.batch(wait=0.35) == []
+        await claim.commit([], [], {"k": b"%d" % number})
+    assert await claim.batch() == []
+
+
 async def test_a_waiting_claim_hears_that_it_was_fenced(log, shard, place):
     claim = await log.claim(shard)
     waiting = asyncio.ensure_future(claim.batch(wait=20))

@@ -22,10 +22,9 @@ from hub.log.kafka.cluster import Cluster
 from hub.log.kafka.feed import Feed
 from hub.log.kafka.producing import Transactions, check_sizes
 from hub.log.kafka.records import Encoded, encode
-from hub.log.kafka.state import POSITION, Cleaner, State
+from hub.log.kafka.state import BARRIER, POSITION, Cleaner, State
 
 STATE_TOPICS = "comity.state."
-BARRIER = "barrier"  # the key of a state record that says: claimed
 RESTORE_BYTES = 4 * 1_048_576
 
 

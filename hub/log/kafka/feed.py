@@ -16,6 +16,7 @@ from itertools import islice
 from hub.log import Fenced, LogError, Shard, Stored, Unavailable
 from hub.log.kafka.cluster import Cluster, OutOfRange
 from hub.log.kafka.records import Fetched
+from hub.log.kafka.state import BARRIER
 
 ROOM = 32 * 1_048_576  # bytes of records at hand, over all topics
 LEAST = 256 * 1024  # of one topic, however many there are
@@ -150,10 +151,12 @@ class Feed:
             self._news.set()
 
     def _see_rivals(self, part: Fetched | None) -> None:
-        """A record behind our own that is not ours: only a holder of the shard writes there."""
+        """A barrier behind our own: whoever takes the shard begins with one. Our own commits may be seen here before we have
+        heard that they succeeded, so other records say nothing.
+        """
         if part is None:
             return
-        strangers = [stored.offset for stored in part.records if stored.offset >= self._state_next]
+        strangers = [stored.offset for stored in part.records if stored.record.key == BARRIER]
         if strangers:
             raise Fenced(f"shard {self._shard.name} was claimed by another holder at {strangers[0]}; claim it again")
         self._state_next = max(self._state_next, part.next)

@@ -19,6 +19,7 @@ RECORD_BYTES = 900_000  # of entries in a record, unless one entry alone is larg
 PASS_BYTES = 256_000  # said again by one commit
 SPARE = 4_000_000  # bytes that the topic may hold beyond twice what is set
 POSITION = "\x00position/"  # before a topic's name: positions are settings too
+BARRIER = "barrier"  # the key of a record that says: claimed
 _LENGTHS = struct.Struct(">Ii")
 
 
