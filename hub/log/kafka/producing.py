@@ -74,7 +74,9 @@ async def discard(producer: AIOKafkaProducer) -> None:
         await asyncio.wait({sender}, timeout=0.1)
     unheard = [sender, producer._txn_manager and producer._txn_manager._transaction_waiter]
     accumulator = producer._message_accumulator
-    for batch in [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]:
+    # One that waits to be sent again was taken out of these, and aiokafka takes it out once more when it ends.
+    accumulator._pending_batches.update(chain.from_iterable(accumulator._batches.values()))
+    for batch in accumulator._pending_batches:
         unheard += [batch.future, batch._drain_waiter, *(future for future, _ in batch._msg_futures)]
     for future in filter(None, unheard):
         future.add_done_callback(_retrieve)
