@@ -24,7 +24,7 @@ from rich.text import Text
 from connectors import AuthenticationFailed, Client, PartnerKey
 from connectors.errors import ConnectorError
 from hub.cli.faults import FAILED, UNAVAILABLE
-from hub.cli.options import DEFAULT_HUB, HubUrl, KeyFile, Output, load_key
+from hub.cli.options import DEFAULT_HUB, HubUrl, KeyFile, Output, load_key, over_http
 from hub.cli.output import Format, clean, console, write_json
 from hub.core.strict import b64
 from hub.log.database import VERSION
@@ -105,6 +105,7 @@ def software() -> Iterator[Check]:
 async def hub_checks(url: str, key: Path | None) -> list[Check]:
     """Reachability, clock, and what the hub thinks of the key."""
     checks = [] if key is None else [_key_file(key)]
+    url = over_http(url)
     try:
         async with httpx2.AsyncClient(timeout=TIMEOUT) as http:
             asked = time.time()

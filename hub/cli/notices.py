@@ -14,7 +14,19 @@ from connectors import Refused, SignedNotice, notices
 from hub.cli import tail as tailing
 from hub.cli.checking import check_notice
 from hub.cli.faults import UsageFault
-from hub.cli.options import DEFAULT_HUB, HubUrl, KeyFile, Output, Target, VkeyFile, client, duration, load_key
+from hub.cli.options import (
+    DEFAULT_HUB,
+    HubOrKafka,
+    HubUrl,
+    KeyFile,
+    Output,
+    Target,
+    VkeyFile,
+    client,
+    duration,
+    load_key,
+    partner,
+)
 from hub.cli.output import (
     Format,
     InputError,
@@ -115,10 +127,14 @@ def publish(
     ] = None,
     vkey: VkeyFile = None,
     key: KeyFile = None,
-    hub: HubUrl = DEFAULT_HUB,
+    hub: HubOrKafka = DEFAULT_HUB,
     output: Output = Format.text,
 ) -> None:
-    """Publish signed notices. Publishing the same bytes again does no harm: the answer is the same."""
+    """Publish signed notices. Publishing the same bytes again does no harm: the answer is the same.
+
+    Over HTTP what is published is accepted by the hub, with a receipt. Over Kafka it is written: durable in your topic, to
+    be judged by the hub.
+    """
     signed = [SignedNotice.read(read_bytes(source).strip()) for source in sources]
     names = {notice.jti: source for notice, source in zip(signed, sources, strict=True)}
     results = asyncio.run(publish_all(signed, hub, key, vkey, journal))
@@ -146,15 +162,19 @@ def tail(
     inbox: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Store what comes here and acknowledge it; resumes by itself.")
     ] = None,
+    pass_over: Annotated[
+        bool, typer.Option("--pass-over", help="Go on behind deliveries that a Kafka topic does not hold any more.")
+    ] = False,
     key: KeyFile = None,
-    hub: HubUrl = DEFAULT_HUB,
+    hub: HubOrKafka = DEFAULT_HUB,
     output: Output = Format.text,
 ) -> None:
     """Show deliveries as they come, each verified. With -o json one object a line.
 
     Without --inbox nothing is stored or acknowledged, and the next call shows it again.
     """
-    bad = asyncio.run(tailing.tail(client(hub, key), inbox, after, follow=follow, output=output))
+    showing = tailing.tail(partner(hub, key), inbox, after, follow=follow, pass_over=pass_over, output=output)
+    bad = asyncio.run(showing)
     if bad:
         raise typer.Exit(bad)
 

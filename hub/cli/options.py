@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,14 +12,26 @@ import typer
 
 from connectors import Client, PartnerKey
 from connectors.errors import KeyFileError
+from connectors.kafka import KafkaClient
+from connectors.partner import Partner
 from hub.cli.faults import UsageFault
 from hub.cli.output import Format, InputError, read_bytes
+from hub.core.address import SCHEMES, AddressError, KafkaAddress
 from hub.registry import OPERATOR_KID
 
 DEFAULT_HUB = "http://127.0.0.1:8470"
 PATIENCE = 15.0  # seconds that a command waits for a hub to decide
 
 HubUrl = Annotated[str, typer.Option("--hub", envvar="COMITY_CLIENT_URL", metavar="URL", help="Address of the hub.")]
+HubOrKafka = Annotated[
+    str,
+    typer.Option(
+        "--hub",
+        envvar="COMITY_CLIENT_URL",
+        metavar="URL",
+        help="Address of the hub, or of its Kafka cluster: kafka://HOST:PORT.",
+    ),
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option("--key", envvar="COMITY_CLIENT_KEY", metavar="FILE", help="Your key file, or the operator's PEM."),
@@ -52,8 +65,34 @@ def load_vkey(path: Path | None) -> str | None:
 
 
 def client(hub: str, key: Path | None, vkey: Path | None = None, journal: Path | None = None) -> Client:
-    """The client of a command; use it as an async context manager."""
-    return Client(hub, load_key(key), journal=journal, vkey=load_vkey(vkey), patience=PATIENCE)
+    """The client of a command over HTTP; use it as an async context manager."""
+    return Client(over_http(hub), load_key(key), journal=journal, vkey=load_vkey(vkey), patience=PATIENCE)
+
+
+def over_http(hub: str) -> str:
+    """The address as given; UsageFault when it is a Kafka cluster's."""
+    if _is_kafka(hub):
+        raise UsageFault(
+            f"{hub.partition('?')[0]}: this goes over HTTP only: name the hub's own address with --hub https://…; "
+            "over Kafka go `comity notice publish` and `comity notice tail`"
+        )
+    return hub
+
+
+def partner(hub: str, key: Path | None, vkey: Path | None = None, journal: Path | None = None) -> Partner:
+    """The client of a command over whichever the address says. Kafka has no receipts, so nothing to verify by vkey."""
+    if not _is_kafka(hub):
+        return client(hub, key, vkey, journal)
+    try:
+        address = KafkaAddress.parse(hub)
+    except AddressError as error:
+        raise UsageFault(f"--hub: {error}") from None
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it, the client says itself
+    return KafkaClient(address, load_key(key), journal=journal, patience=PATIENCE)
+
+
+def _is_kafka(hub: str) -> bool:
+    return hub.partition("://")[0] in SCHEMES
 
 
 def duration(text: str) -> timedelta:

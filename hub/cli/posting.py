@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from connectors import Published, Refused, SignedNotice
-from hub.cli.options import client
+from hub.cli.options import partner
 from hub.cli.output import progress
 
 
 async def publish_all(
     signed: list[SignedNotice], hub: str, key: Path | None, vkey: Path | None, journal: Path | None
 ) -> list[Published | Refused]:
-    """Post them, and before them what a journal holds unanswered; the results as they come."""
+    """Send them, and before them what a journal holds unanswered; the results as they come."""
     results = []
-    async with client(hub, key, vkey, journal) as publisher:
+    async with partner(hub, key, vkey, journal) as publisher:
         if journal is not None:
             results += await publisher.publish_pending()
         with progress() as bar:
@@ -39,6 +39,11 @@ def told(result: Published | Refused, names: dict[str, str]) -> dict[str, Any]:
             "digest": None,
             "receipt": None,
         }
+    if not result.receipt:  # over Kafka: durable, and not judged yet
+        return {
+            "file": file, "jti": result.jti, "outcome": "written", "detail": result.location, "digest": result.digest,
+            "receipt": None,
+        }  # fmt: skip
     return {
         "file": file, "jti": result.jti, "outcome": "accepted", "detail": None, "digest": result.digest,
         "receipt": result.receipt,

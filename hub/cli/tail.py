@@ -8,20 +8,27 @@ from typing import Any
 
 from rich.text import Text
 
-from connectors import Client, Delivery, Inbox, InvalidDelivery, Unreachable
+from connectors import DeliveriesLost, Delivery, Inbox, InvalidDelivery, Unreachable
 from connectors.deliveries import Numbering
 from connectors.inbox import StoredNotice
+from connectors.partner import Partner
 from hub.cli.faults import OK, UNVERIFIED
 from hub.cli.output import Format, clean, console, say, write_line
 
 WAIT = 25.0  # seconds of one long poll
 
 
-async def tail(client: Client, inbox: Path | None, after: int, *, follow: bool, output: Format) -> int:
-    """Show deliveries; the exit code, which says whether one did not verify."""
+async def tail(
+    client: Partner, inbox: Path | None, after: int, *, follow: bool, pass_over: bool, output: Format
+) -> int:
+    """Show deliveries; the exit code, which says whether one did not verify.
+
+    pass_over: go on behind deliveries that the topic does not hold any more, where that would be an error.
+    """
     code = OK
     async with client:
-        source = _fetched(client, after, follow) if inbox is None else _stored(client, inbox, after, follow)
+        how = (after, follow, pass_over)
+        source = _fetched(client, *how) if inbox is None else _stored(client, inbox, *how)
         async for each in source:
             if isinstance(each, InvalidDelivery):
                 code = UNVERIFIED
@@ -33,11 +40,19 @@ async def tail(client: Client, inbox: Path | None, after: int, *, follow: bool, 
     return code
 
 
-async def _fetched(client: Client, after: int, follow: bool) -> AsyncIterator[Delivery | InvalidDelivery]:
+async def _fetched(
+    client: Partner, after: int, follow: bool, pass_over: bool
+) -> AsyncIterator[Delivery | InvalidDelivery]:
     numbering = Numbering(complete=after < 0)
     while True:
         try:
             page, after = await client.receiver.fetch(after, numbering, wait=WAIT if follow else 0.0)
+        except DeliveriesLost as lost:
+            if not pass_over or lost.resume is None:
+                raise
+            say(f"comity: {lost}", "red")
+            after = lost.resume
+            continue
         except Unreachable as error:
             if not follow:
                 raise
@@ -50,7 +65,7 @@ async def _fetched(client: Client, after: int, follow: bool) -> AsyncIterator[De
 
 
 async def _stored(
-    client: Client, directory: Path, after: int, follow: bool
+    client: Partner, directory: Path, after: int, follow: bool, pass_over: bool
 ) -> AsyncIterator[StoredNotice | InvalidDelivery]:
     """By way of an inbox: stored in one commit, acknowledged, then shown."""
     async with Inbox.open(directory) as inbox:
@@ -58,6 +73,12 @@ async def _stored(
         while True:
             try:
                 fresh = await inbox.fetch(client, wait=WAIT if follow else 0.0)
+            except DeliveriesLost as lost:
+                if not pass_over:
+                    raise
+                await inbox.pass_over(lost)
+                say(f"comity: {lost}", "red")
+                continue
             except Unreachable as error:
                 if not follow:
                     raise
