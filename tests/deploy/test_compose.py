@@ -125,7 +125,7 @@ def test_every_address_can_be_understood(name: str) -> None:
 
 
 def fault(words: list[str]) -> str | None:
-    """What of a command the program does not know, and nobody is going to write."""
+    """What of a command the program does not know."""
     command: Any = COMMANDS
     for word in words[1:]:
         if word.startswith("-"):
@@ -134,7 +134,7 @@ def fault(words: list[str]) -> str | None:
                 return f"no option {word}"
         elif below := getattr(command, "commands", None):
             if word not in below:
-                return None if command is COMMANDS and word in ROLES else f"no command {word}"
+                return f"no command {word}"
             command = below[word]
     return None
 
