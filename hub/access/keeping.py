@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hub import layout
 from hub.access import passwords
-from hub.access.changes import UNSUPPORTED, Difference, differ
+from hub.access.changes import UNSUPPORTED, Difference, NewUser, differ
 from hub.access.cluster import Cluster, Denied
 from hub.access.making import Made
 from hub.access.plan import Settings, next_moment, plan
@@ -135,7 +135,20 @@ async def _pass(
         raise AccessError(f"{rotate} gets no password: {UNSUPPORTED}")
     if dry_run:
         return Pass(difference)
-    return Pass(difference, tuple(await cluster.apply(difference.changes, task.password)))
+    return Pass(difference, tuple(await _make(task, cluster, difference)))
+
+
+async def _make(task: Task, cluster: Cluster, difference: Difference) -> list[Made]:
+    """New users last, and whatever keeps them from being made keeps nothing else: access must still end."""
+    users = [each for each in difference.changes if isinstance(each, NewUser)]
+    made = await cluster.apply([each for each in difference.changes if each not in users], task.password)
+    if not users or task.secrets is None:
+        return made
+    try:
+        async with passwords.alone(task.secrets):
+            return made + await cluster.apply(users, task.password)
+    except passwords.SecretsError as error:
+        return made + [(each, str(error)) for each in users]
 
 
 @contextlib.asynccontextmanager

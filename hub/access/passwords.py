@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import fcntl
 import os
 import secrets
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from hub.core.errors import ComityError
 
+LOCK_SECONDS = 30.0
 BYTES = 32  # 256 bits: beyond guessing, so what it is hashed with need not be slow
 
 
@@ -43,6 +49,39 @@ def keep(directory: Path, user: str, password: str) -> Path:
             f"cannot keep the password of {user} in {target}: {error.strerror}; name a directory that you may write to"
         ) from None
     return target
+
+
+@contextlib.asynccontextmanager
+async def alone(directory: Path) -> AsyncIterator[None]:
+    """One at a time makes users: else one's password could be in the file, and another's on the cluster. SecretsError."""
+    handle = _open(directory)
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                raise SecretsError(f"another process has been making users in {directory} for long: see what it does")
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)  # and with it goes the lock
+
+
+def _open(directory: Path) -> int:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise SecretsError(
+            f"cannot keep passwords in {directory}: {error.strerror}; name a directory that you may write to"
+        ) from None
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync(directory: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.access.passwords import SecretsError, keep, new_password
+from hub.access import passwords
+from hub.access.passwords import SecretsError, alone, keep, new_password
 
 
 def test_a_password_cannot_be_guessed_and_is_never_the_same() -> None:
@@ -33,3 +34,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SecretsError, match=r"password of us-ab in .*file"):
         keep(tmp_path / "file", "us-ab", "x")
+
+
+async def test_two_do_not_make_users_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the password of one could be in the file and that of the other on the cluster."""
+    monkeypatch.setattr(passwords, "LOCK_SECONDS", 0.1)
+    async with alone(tmp_path / "secrets"):
+        with pytest.raises(SecretsError, match="another process"):
+            async with alone(tmp_path / "secrets"):
+                pass
+    async with alone(tmp_path / "secrets"):
+        pass

@@ -276,7 +276,7 @@ class TestApplying:
         place.write_text("not a directory")
         one = await access.apply(secrets=place)
         [(change, why)] = one.failed
-        assert str(change) == "user it-csirt" and "cannot keep the password of it-csirt" in str(why)
+        assert str(change) == "user it-csirt" and "cannot keep passwords in" in str(why)
         assert lines(await access.apply()) == ["+ user it-csirt"]
 
 
