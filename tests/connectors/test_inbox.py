@@ -9,12 +9,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from connectors import Client, Inbox, InvalidDelivery, PartnerKey, StoreError
+from connectors import Client, Inbox, InvalidDelivery, PartnerKey, StoreError, Unreachable
 from connectors import notices as drafts
+from connectors.deliveries import KeyRing
+from connectors.receiving import HttpReceiver
 from connectors.store import Store
 from hub.core import jws
 from tests.connectors.stand_in import StandIn
 from tests.connectors.test_delivery_checks import ME, SENDER, claims, item, listed
+from tests.world import CYBER
 
 KEY = PartnerKey.generate(ME, "1")
 
@@ -135,6 +138,31 @@ async def test_run_survives_a_hub_that_is_away_and_stores_what_comes_after(stand
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert [each.number for each in await inbox.notices()] == [1, 2]
+
+
+async def test_a_page_whose_keys_cannot_be_looked_up_half_way_is_counted_once(
+    stand_in: StandIn, tmp_path: Path
+) -> None:
+    other = PartnerKey.generate("de-bsi", "1")
+    said = drafts.claims("de-bsi", type="threat.cyber.v1", subject="s", tlp="TLP:GREEN", data=CYBER)
+    serve(stand_in, [signed(1), signed(2), item(drafts.sign(said, other).raw)])
+    answers: list[Any] = [listed(SENDER), Unreachable("not now"), listed(SENDER, other)]
+
+    async def fetch() -> dict[str, Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    async with Client(stand_in.url, KEY) as client, Inbox.open(tmp_path) as inbox:
+        client.receiver = HttpReceiver(client._session, KEY, KeyRing(fetch))
+        running = asyncio.create_task(inbox.run(client))
+        async with asyncio.timeout(20):
+            while await inbox.position() < 2:
+                await asyncio.sleep(0.02)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert [(each.number, each.gap) for each in await inbox.notices()] == [(1, None), (2, None), (1, None)]
 
 
 async def test_two_runs_of_one_inbox_store_each_notice_once(stand_in: StandIn, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
 
-from connectors import ConnectorError, DeliveriesLost, Inbox, InvalidDelivery
+from connectors import ConnectorError, DeliveriesLost, Delivery, Inbox, InvalidDelivery
 from connectors.deliveries import Numbering
 from connectors.kafka import KafkaClient
 from hub.core import jws
@@ -19,10 +20,12 @@ from tests.connectors.kafka_world import (
     fresh,
     headers_of,
     hub_writer,
+    listed,
     records,
     signed,
     write,
 )
+from tests.connectors.stand_in import StandIn
 
 pytestmark = pytest.mark.kafka
 
@@ -192,6 +195,21 @@ async def test_a_topic_that_was_made_anew_is_told_and_never_read_from_its_beginn
         with pytest.raises(DeliveriesLost):
             await inbox.pass_over(lost.value)
         assert await inbox.position() == 3 and len(await inbox.notices()) == 4
+
+
+async def test_the_others_keys_may_come_from_the_hub_over_http(world: World, stand_in: StandIn) -> None:
+    asked: list[str] = []
+
+    def agencies(target: str) -> dict[str, Any]:
+        asked.append(target)
+        return listed(world.sender)
+
+    stand_in.routes["/v1/agencies"] = agencies
+    await world.deliver_notices(2)
+    address = f"kafka://{world.bootstrap}?api={stand_in.url}"
+    async with KafkaClient(address, world.recipient, patience=5) as client:
+        page, _ = await client.receiver.fetch(-1, Numbering(complete=True))
+        assert [type(each) for each in page] == [Delivery, Delivery] and len(asked) == 1
 
 
 async def test_without_the_others_keys_it_is_said_at_once_how_to_name_them(world: World, tmp_path: Path) -> None:
