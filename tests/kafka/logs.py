@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
 from hub.log import Record, Shard, Stored
@@ -70,6 +71,9 @@ class Place:
 
     async def remove(self, topic: str) -> None:
         await self.administer(lambda admin: admin.delete_topics([topic]))
+
+    async def delete_before(self, topic: str, offset: int) -> None:
+        await self.administer(lambda admin: admin.delete_records({TopicPartition(topic, 0): offset}))
 
     async def topics(self) -> set[str]:
         found: set[str] = set()
