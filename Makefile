@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fast bench kafka kafka-stop kafka-wipe generate clean
+.PHONY: help demo up test check fast bench bench-kafka kafka kafka-stop kafka-wipe generate clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -13,7 +13,7 @@ READY := .venv/.ready
 RUN := $(BIN)/python -m
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## the main job on realistic input, to its end
 	@$(BIN)/comity demo $(ARGS)
@@ -33,6 +33,9 @@ fast: $(READY)
 
 bench: $(READY) ## what this machine does, in numbers (ARGS="-o json")
 	@$(BIN)/comity bench $(ARGS)
+
+bench-kafka: $(READY) ## what a router on Kafka does beside relays that check nothing; some minutes (needs Java 17 and Maven)
+	@$(RUN) bench.kafka $(ARGS)
 
 kafka: ## Apache Kafka on this machine, one node on 127.0.0.1:9092 (needs Java 17 and Maven)
 	@$(PYTHON) deploy/kafka/broker start $(ARGS)
