@@ -154,7 +154,7 @@ class Hub:
                 self.log, self.hub_key, self.clock, grace_ms=grace, gate=self._gate
             )
         if "router" in parts:
-            count = await layout.settle(self.log, settings.shards, explicit="shards" in explicit)
+            count = await layout.settle(self.log, settings.shards, explicit="shards" in explicit and not self.shared)
             self.parts |= self._routers(count)
         if "notary" in parts:
             self.parts["notary"] = Notary(self.log, self.signer, interval_ms=settings.checkpoint_interval_ms)
@@ -245,6 +245,7 @@ class Hub:
 async def open_log(settings: Settings, directory: DataDir) -> Log:
     """The log that the settings name."""
     if settings.kafka is None:
+        directory.check_not_moved()
         return EmbeddedLog.open(directory.log)
     from hub.log.kafka import KafkaLog  # an embedded hub need not load a Kafka client
 

@@ -3,7 +3,7 @@
 comity.db            the log               hub.lock       locked while a hub runs; holds its pid
 index.db             projection            origin         the hub's name, fixed when founded
 keys/hub.pem         PKCS 8, mode 0600     hub.vkey       checkpoint verifier key, for everyone
-keys/operator.pem    PKCS 8, mode 0600
+keys/operator.pem    PKCS 8, mode 0600     moved          where the hub goes on, once it was moved to Kafka
 """
 
 from __future__ import annotations
@@ -31,6 +31,20 @@ class DataDir:
         self.log = path / "comity.db"
         self.index = path / "index.db"
         self._lock: int | None = None
+
+    def mark_moved(self, where: str) -> None:
+        """This hub goes on elsewhere: it must not be started here again."""
+        if not (self.path / "moved").exists():
+            _write(self.path / "moved", f"{where}\n".encode(), 0o644)
+
+    def check_not_moved(self) -> None:
+        """DataDirError when the hub of this directory was moved to a cluster."""
+        with contextlib.suppress(FileNotFoundError):
+            where = (self.path / "moved").read_text(encoding="utf-8").strip()
+            raise DataDirError(
+                f"the hub of {self.path} was moved to {where}: start its processes there with COMITY_KAFKA. If that was "
+                f"given up, and nothing was written there, delete {self.path / 'moved'}"
+            )
 
     def lock(self) -> None:
         """Make the directory if need be (0700) and hold it; DataDirError when another hub does."""

@@ -20,7 +20,7 @@ from hub.config import Settings
 from hub.core.registry import Registry
 from hub.datadir import DataDir, DataDirError, read_key
 from hub.follow import Follower
-from hub.log import Log
+from hub.log import Fenced, Log
 from hub.registry import HUB_KID, RegistryProcess
 
 PATIENCE = 120.0  # seconds that a process waits for another to found the hub
@@ -65,10 +65,7 @@ async def found_on_kafka(settings: Settings, directory: DataDir, log: Log, parts
     if not registry.position and "registry" in parts:
         hub = _key("hub", settings.hub_key, directory, registry)
         operator = _key("operator", settings.operator_key, directory, registry)
-        # Two processes may do this at once: the claim lets one found it, and the other finds that done.
-        process = RegistryProcess(log, hub, Clock())
-        await process.found(settings.origin, operator)
-        await process.close()
+        await _found(log, hub, operator, settings.origin)
     deadline = time.monotonic() + PATIENCE
     while not await follower.catch_up() and not registry.position:
         if time.monotonic() > deadline:
@@ -83,6 +80,18 @@ async def found_on_kafka(settings: Settings, directory: DataDir, log: Log, parts
         _check(found, registry, "the cluster")
     operator_key = _given(settings.operator_key, "COMITY_OPERATOR_KEY") or directory.key("operator")
     return Keys(origin, found, operator_key)
+
+
+async def _found(log: Log, hub: Ed25519PrivateKey, operator: Ed25519PrivateKey, origin: str) -> None:
+    """Two processes may do this at once: the claim lets one found the hub, and the other finds that done."""
+    while True:
+        process = RegistryProcess(log, hub, Clock())
+        try:
+            await process.found(origin, operator)
+            await process.close()
+            return
+        except Fenced:
+            logger.info("another process founds the hub at the same time")
 
 
 def _key(name: str, given: SecretStr | None, directory: DataDir, registry: Registry) -> Ed25519PrivateKey:

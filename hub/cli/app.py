@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hub.cli import agencies, agreements, audit, doctor, keys, notices, processes, running, topics
+from hub.cli import agencies, agreements, audit, doctor, kafka, keys, notices, processes, running, topics
 from hub.cli.faults import FAILED, exit_code, message
 from hub.cli.output import say
 
@@ -41,6 +41,7 @@ def common(
 
 running.add_to(app)
 processes.add_to(app)
+kafka.add_to(app)
 app.add_typer(agencies.app)
 app.add_typer(keys.app)
 app.add_typer(agreements.app)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,11 +33,15 @@ from hub.cli.output import (
 from hub.cli.replay import Replay, replay_entry
 from hub.core.checkpoint import Verifier, open_checkpoint
 from hub.core.strict import b64
+from hub.log import Log
 from hub.log.embedded import EmbeddedLog
 
 app = typer.Typer(name="audit", help="Whether the ledger holds.", no_args_is_help=True)
 
 Directory = Annotated[Path, typer.Option("--dir", help="Data directory of a hub, running or not, or of a demo.")]
+Kafka = Annotated[
+    str | None, typer.Option("--kafka", metavar="ADDRESS", help="A hub on a Kafka cluster instead: kafka://HOST:PORT.")
+]
 
 
 @app.command()
@@ -45,6 +51,7 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="A checkpoint kept earlier: the ledger must still contain it.")
     ] = None,
     vkey: VkeyFile = None,
+    kafka: Kafka = None,
     allow_erased: Annotated[
         bool, typer.Option("--allow-erased", help="Parts may be missing that were erased lawfully.")
     ] = False,
@@ -53,12 +60,13 @@ def verify(
     """Recompute the tree, check every signature, and decide every decision again.
 
     Exit code 3 when something does not hold; the first entry that does not is named. The verifier key in the
-    directory is used unless you bring yours: an auditor should.
+    directory is used unless you bring yours: an auditor should. On a cluster you must.
     """
-    place = existing(directory)
-    text = load_vkey(vkey or place / "hub.vkey") or ""
+    if kafka is not None and vkey is None:
+        raise UsageFault("no verifier key: name the hub's `hub.vkey`, which you were given, with --vkey")
+    text = load_vkey(vkey or existing(directory) / "hub.vkey") or ""
     known = None if checkpoint is None else read_bytes(str(checkpoint))
-    report = asyncio.run(_verify(place, Verifier.parse(text), known, allow_erased))
+    report = asyncio.run(_verify(kafka, directory, Verifier.parse(text), known, allow_erased))
     if output is Format.json:
         write_json(_told(report))
     else:
@@ -69,15 +77,29 @@ def verify(
         raise typer.Exit(UNVERIFIED)
 
 
-async def _verify(place: Path, vkey: Verifier, known: bytes | None, allow_erased: bool) -> Report:
-    log = EmbeddedLog.open(place / "comity.db", read_only=True)
-    try:
+async def _verify(
+    kafka: str | None, directory: Path, vkey: Verifier, known: bytes | None, allow_erased: bool
+) -> Report:
+    async with _reading(kafka, directory) as log:
         with progress() as bar:
             task = bar.add_task("auditing", total=None)
             return await audit(
                 log, vkey, known=known, allow_erased=allow_erased,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def _reading(kafka: str | None, directory: Path) -> AsyncIterator[Log]:
+    """A hub's log, that nothing is written to."""
+    if kafka is None:
+        log: Log = EmbeddedLog.open(existing(directory) / "comity.db", read_only=True)
+    else:
+        from hub.log.kafka import KafkaLog  # most commands need no Kafka client
+
+        log = await KafkaLog.open(kafka)
+    try:
+        yield log
     finally:
         await log.close()
 
@@ -191,13 +213,14 @@ async def _prove(digest: str, hub: str, key: Path | None, vkey: Path) -> Proof:
 def replay(
     entry: Annotated[str, typer.Argument(metavar="ENTRY", help="Number of a ledger entry, or the jti of a notice.")],
     directory: Directory = Path("data"),
+    kafka: Kafka = None,
     output: Output = Format.text,
 ) -> None:
     """Decide one notice again, with what the registry said at the time, and compare with the ledger.
 
     Exit code 3 when the decision differs.
     """
-    found = asyncio.run(_replay(existing(directory), entry))
+    found = asyncio.run(_replay(kafka, directory, entry))
     if output is Format.json:
         write_json(found.told())
     else:
@@ -207,12 +230,9 @@ def replay(
         raise typer.Exit(UNVERIFIED)
 
 
-async def _replay(place: Path, entry: str) -> Replay:
-    log = EmbeddedLog.open(place / "comity.db", read_only=True)
-    try:
+async def _replay(kafka: str | None, directory: Path, entry: str) -> Replay:
+    async with _reading(kafka, directory) as log:
         return await replay_entry(log, entry)
-    finally:
-        await log.close()
 
 
 def _show_replay(found: Replay) -> None:
