@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,13 @@ from hub.access import passwords
 from hub.access.changes import UNSUPPORTED, Difference, NewUser, differ
 from hub.access.cluster import Cluster, Denied
 from hub.access.making import Made
-from hub.access.plan import Settings, next_moment, plan
+from hub.access.plan import Settings, Wanted, next_moment, plan
 from hub.core.address import KafkaAddress
 from hub.core.errors import ComityError
 from hub.follow import REGISTRY, Follower
 from hub.log import Log, Unavailable
 
+SETTLE_SECONDS = 3.0
 LOOK_AGAIN = 30.0  # seconds after which the cluster is read again though the registry has not changed
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds before another attempt
 
@@ -135,7 +137,22 @@ async def _pass(
         raise AccessError(f"{rotate} gets no password: {UNSUPPORTED}")
     if dry_run:
         return Pass(difference)
-    return Pass(difference, tuple(await _make(task, cluster, difference)))
+    one = Pass(difference, tuple(await _make(task, cluster, difference)))
+    if not one.failed and any(change.sign == "+" for change in difference.changes):
+        await _settle(cluster, wanted, passwords=task.secrets is not None)
+    return one
+
+
+async def _settle(cluster: Cluster, wanted: Wanted, *, passwords: bool) -> None:
+    """Brokers hear of what was made a little after it was made; who is told of a password may use it at once.
+
+    And a pass that saw the cluster as it was before would make users once more. In vain while somebody works against us.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        if not differ(wanted, await cluster.read(), passwords=passwords).changes:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _make(task: Task, cluster: Cluster, difference: Difference) -> list[Made]:
