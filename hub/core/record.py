@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from json.encoder import encode_basestring as _quote
+from struct import Struct
 from typing import Any
 
 from hub.core import merkle, strict
@@ -29,6 +30,7 @@ MAX_SEALED = 1_048_576  # a refused statement of 64 KiB is kept as text, which J
 _SEALED_DEPTH = 24
 _INNER = bytes(byte ^ 0x36 for byte in range(256))  # RFC 2104 §2: ipad, opad
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_PLACE = Struct(">BQ")  # level, index
 _LEAF = frozenset({"v", "kind", "digest", "outcome", "registry", "at", "sealed", "deliveries"})
 _DELIVERY = frozenset({"recipient", "agreement", "version", "clause", "withheld", "number", "reason", "slot"})
 
@@ -134,10 +136,7 @@ class DeliveryTree:
         nodes = {self._slots[recipient]: merkle.leaf_hash(leaf) for recipient, leaf in self._leaves.items()}
         self._levels = [nodes]  # per level: the nodes above at least one delivery, by index
         for level in range(slots.bit_length() - 1):
-            nodes = {
-                parent: merkle.node_hash(self._node(level, 2 * parent), self._node(level, 2 * parent + 1))
-                for parent in {index >> 1 for index in nodes}
-            }
+            nodes = self._above(level, nodes)
             self._levels.append(nodes)
 
     @property
@@ -166,13 +165,24 @@ class DeliveryTree:
             for delivery in self.deliveries
         ]
 
+    def _above(self, level: int, nodes: Mapping[int, bytes]) -> dict[int, bytes]:
+        """The parents of a level's nodes. A router does this for every notice, so the hash is spelled out."""
+        parents: dict[int, bytes] = {}
+        for index, node in nodes.items():
+            if index >> 1 in parents:
+                continue
+            beside = nodes.get(index ^ 1) or self._blank(level, index ^ 1)
+            pair = beside + node if index & 1 else node + beside
+            parents[index >> 1] = sha256(b"\x01" + pair).digest()  # merkle.node_hash
+        return parents
+
     def _node(self, level: int, index: int) -> bytes:
-        node = self._levels[level].get(index)
-        if node is None:
-            blank = self._empty.copy()
-            blank.update(level.to_bytes(1, "big") + index.to_bytes(8, "big"))
-            node = blank.digest()
-        return node
+        return self._levels[level].get(index) or self._blank(level, index)
+
+    def _blank(self, level: int, index: int) -> bytes:
+        blank = self._empty.copy()
+        blank.update(_PLACE.pack(level, index))
+        return blank.digest()
 
 
 def salt(seed: bytes, recipient: str) -> bytes:
@@ -192,20 +202,12 @@ def build_leaf(
 ) -> bytes:
     """The leaf line. digest: of the notice or document; sealed: the sealed line itself; deliveries: root of the tree.
 
-    registry: how many registry events the decision had seen. at: ms.
+    registry: how many registry events the decision had seen. at: ms. Canonical JSON, as strict.dumps would write it.
     """
-    return strict.dumps(
-        {
-            "v": VERSION,
-            "kind": kind,
-            "digest": b64(digest),
-            "outcome": outcome,
-            "registry": registry,
-            "at": at,
-            "sealed": b64(sha256(sealed).digest()),
-            "deliveries": b64(deliveries),
-        }
-    )
+    return (
+        f'{{"at":{at},"deliveries":"{b64(deliveries)}","digest":"{b64(digest)}","kind":{_quote(kind)},'
+        f'"outcome":{_quote(outcome)},"registry":{registry},"sealed":"{b64(sha256(sealed).digest())}","v":{VERSION}}}'
+    ).encode()
 
 
 def entry(
