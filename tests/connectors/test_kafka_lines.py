@@ -93,8 +93,10 @@ async def test_a_subscriber_whose_line_fails_says_so_and_goes_on_where_it_was(
                 failing.freeze()
             else:
                 failing.cut(refuse=True)
+            began = time.monotonic()
             while "nothing decided in time" not in caplog.text:
                 await asyncio.sleep(0.1)
+            assert time.monotonic() - began < 15
             assert not running.done()
             await world.deliver_notices(2)
             failing.thaw()
@@ -131,6 +133,16 @@ async def test_a_broker_that_never_answers_is_unreachable_within_bounds(
         with pytest.raises(Unreachable, match=r"no answer|Connect"):
             await client.publish(signed(world.recipient))
     assert time.monotonic() - began < 30
+
+
+async def test_a_client_that_was_made_while_the_line_was_down_works_when_it_is_up(world: World, failing: Line) -> None:
+    failing.cut(refuse=True)
+    await world.deliver_notices(1)
+    async with world.client(world.sender, failing.address, patience=30) as client:
+        sending = asyncio.create_task(client.publish(signed(world.sender)))
+        await asyncio.sleep(2)
+        failing.refusing = False
+        assert isinstance(await sending, Published)
 
 
 async def test_a_client_ends_in_time_also_on_a_frozen_line(world: World, failing: Line, tmp_path: Path) -> None:
