@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hub.core.errors import ComityError
 from hub.log import Claim, Log, Record, Shard, Stored
+from hub.memory import Grants, moved
 from hub.router import MOVED, NOTICES
 
 LAYOUT = "comity.layout"
@@ -84,12 +85,15 @@ def share_out(states: Sequence[Mapping[str, bytes]], count: int, index: Callable
     """The routers' memories (hub.memory) for `count` shards: what is about an agency goes to the shard of its topic."""
     shared: list[dict[str, bytes]] = [{} for _ in range(count)]
     newest = max((int(state["at"]) for state in states if "at" in state), default=0)
+    tables = [Grants(memory.get) for memory in shared]
     for state in states:
+        table = Grants(state.get)
         for key, value in state.items():
             kind, _, rest = key.partition("/")
             if kind in ("n", "r", "d"):
-                shared[index(rest.partition("/")[0])][key] = value
-            elif key not in ("at", MOVED):
+                to = index(rest.partition("/")[0])
+                shared[to][key] = moved(key, value, table, tables[to], shared[to])
+            elif kind != "g" and key not in ("at", MOVED):
                 raise LayoutError(
                     f"the state of a shard holds {key[:40]!r}, which this version does not know how to move"
                 )

@@ -33,6 +33,7 @@ LEDGER = "comity.ledger"
 REFUSED_HEADER = "comity-refused"
 READ_TYPE = "application/vnd.comity.read+json"
 ACK_MEMORY = 8 * 86_400  # seconds an acknowledgement's jti is remembered
+LOOKED_AT = 4  # remembered entries, for every message: whether they may be forgotten
 MOVED = "moved"  # in the state of a shard that other shards have taken over: nobody may work on it again
 
 
@@ -280,7 +281,7 @@ class Router:
         plan = Plan(at, self._follower.registry.view(), self._memory, self._random)
         for message in batch:
             plan.add(message)
-        self._memory.forget(at)
+        self._memory.forget(at, LOOKED_AT * len(batch))
         return plan
 
     async def close(self) -> None:

@@ -115,7 +115,8 @@ class Claim(Protocol):
     def state(self) -> Mapping[str, bytes]:
         """The committed key/value state: restored when the claim is taken, changed by commits alone.
 
-        It may change while it is iterated over: what is set or deleted meanwhile is shown or not.
+        It may change while its keys are iterated over, also in another thread: what is set or deleted meanwhile is shown
+        or not.
         """
         ...
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
 from hub.log.database import LAST_OFFSET, OFFSET_BITS, RESTORE, open_reader, open_writer, unavailable
+from hub.log.entries import Entries
 from hub.log.operations import Append, Commit, CreateTopics, Operation, TakeClaim, claimed, row_of
 from hub.log.waiting import Waiting
 from hub.log.writer import FAILPOINTS, Writer
@@ -151,13 +152,13 @@ class EmbeddedLog:
             ) from error
         return found
 
-    def _restore(self, claim: int) -> tuple[dict[str, int], dict[str, bytes]]:
+    def _restore(self, claim: int) -> tuple[dict[str, int], Entries]:
         """The positions and the state that a claim begins with. In a thread: a million entries take a second."""
         try:
             with contextlib.closing(open_reader(self.path, self._busy)) as db:
                 sql = "SELECT name, offset FROM positions JOIN topics ON topics.id = topic WHERE claim = ?"
                 positions = dict(db.execute(sql, (claim,)).fetchall())
-                return positions, dict(db.execute("SELECT key, value FROM state WHERE claim = ?", (claim,)))
+                return positions, Entries(db.execute("SELECT key, value FROM state WHERE claim = ?", (claim,)))
         except sqlite3.Error as error:
             raise unavailable(self.path, error) from error
 
@@ -172,7 +173,7 @@ class EmbeddedClaim:
         number: int,
         epoch: int,
         positions: dict[str, int],
-        state: dict[str, bytes],
+        state: Entries,
     ) -> None:
         self.shard, self.epoch = shard, epoch
         self._log, self._number, self._positions, self._state = log, number, positions, state

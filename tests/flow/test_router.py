@@ -11,8 +11,12 @@ import pytest
 
 from hub.clock import Clock
 from hub.core import envelope, jws, record, strict
+from hub.core.decision import Received, Seen
+from hub.core.process import digest_of
+from hub.layout import share_out
 from hub.log import Fenced, Log, Record, Shard
 from hub.log.embedded import EmbeddedLog
+from hub.memory import Memory
 from hub.registry import RegistryProcess
 from hub.router import Router
 from tests.world import CYBER, T0, World, agreement, clause, key_claim, key_of
@@ -235,10 +239,60 @@ async def test_what_was_seen_is_forgotten_a_day_after_it_expired(hub: Hub) -> No
     await hub.post(A, raw)
     await hub.router.step()
     hub.now = T0 + 90_000_000
-    await hub.post(A, hub.world.notice(A, iat=now + 90_000, exp=now + 90_100))
+    await hub.post(A, *(hub.world.notice(A, iat=now + 90_000, exp=now + 90_100) for _ in range(3)))
     await hub.router.step()
     state = (await hub.log.claim(SHARD)).state
-    assert len([key for key in state if key.startswith("n/")]) == 1
+    assert len([key for key in state if key.startswith("n/")]) == 3
+
+
+async def test_a_refusal_is_forgotten_after_a_day_whenever_it_is_dropped(hub: Hub) -> None:
+    """From that moment it is written again, also by a router that has not come around to dropping it."""
+    forged = hub.world.notice(A, key=f"{B}/1", exp=T0 // 1000 + 300_000)
+    memory = Memory({})
+    memory.remember_refusal(A, digest_of(forged), "signature", T0)
+    for later, reason in ((0, "signature"), (86_399_999, "signature"), (86_400_000, None)):
+        memory.at = T0 + later
+        assert memory.refused(A, digest_of(forged)) == reason
+
+
+def test_a_sweep_drops_what_has_outlived_its_use_and_nothing_else() -> None:
+    exp, day = T0 // 1000, 86_400
+    state: dict[str, bytes] = {}
+    memory = Memory(state)
+
+    def commit() -> None:
+        for key, value in memory.hand_over().items():
+            state.pop(key, None) if value is None else state.update({key: value})
+        memory.committed()
+
+    received = (Received(B, "a-1", 1, "c1"), Received(C, "a-1", 2, "c1"))
+    for number in range(20):
+        memory.remember(A, f"jti-{number}", Seen(bytes([number]) * 32, exp + number, received[: number % 3]))
+    commit()
+    memory.at = (exp + 9 + day) * 1000
+    for _ in range(8):
+        memory.forget(memory.at, most=4)
+    commit()
+    assert {key for key in state if key.startswith("n/")} == {f"n/{A}/jti-{number}" for number in range(10, 20)}
+    again = Memory(state)
+    assert again.seen(A, "jti-11") == Seen(bytes([11]) * 32, exp + 11, received)
+    assert again.seen(A, "jti-9") is None
+
+
+def test_grants_keep_their_meaning_when_shards_are_shared_out() -> None:
+    """Each shard has numbers of its own for them."""
+    exp, received = T0 // 1000, [Received(agency, "a-1", 1, "c1") for agency in (B, C, D)]
+    states: list[dict[str, bytes]] = []
+    for sender, order in ((A, (0, 1, 2)), (D, (2, 1))):
+        memory = Memory({})
+        memory.at = T0
+        memory.remember(sender, "jti", Seen(b"d" * 32, exp, tuple(received[at] for at in order)))
+        states.append({key: value for key, value in memory.hand_over().items() if value is not None})
+    [shared] = share_out(states, 1, lambda agency: 0)
+    memory = Memory(shared)
+    assert memory.seen(A, "jti") == Seen(b"d" * 32, exp, tuple(received))
+    assert memory.seen(D, "jti") == Seen(b"d" * 32, exp, (received[2], received[1]))
+    assert len([key for key in shared if key.startswith("g/")]) == 3
 
 
 async def test_an_agreement_that_lapses_is_recorded(hub: Hub) -> None:

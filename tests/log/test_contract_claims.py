@@ -345,6 +345,22 @@ async def test_a_claim_of_another_shard_fences_nobody(log, shard, source, place)
         assert values(await drain(each)) == [b"1"]
 
 
+async def test_the_state_may_change_while_its_keys_are_gone_through(log, shard):
+    """A router looks through a part of it with every batch, and commits in between."""
+    claim = await log.claim(shard)
+    await claim.commit([], [], {f"k{number}": b"old" for number in range(10)})
+    shown = []
+    for key in claim.state:
+        shown.append(key)
+        await claim.commit([], [], {f"k{9 - len(shown)}": None, f"new{len(shown)}": b"new"})
+        if len(shown) == 5:
+            break
+    assert shown == [f"k{number}" for number in range(5)]
+    assert sorted(claim.state) == sorted(
+        [*(f"k{number}" for number in (0, 1, 2, 3, 9)), *(f"new{n}" for n in range(1, 6))]
+    )
+
+
 async def test_a_claim_that_commits_after_a_pause_is_not_its_own_rival(log, shard):
     """Whoever watches for rivals may see a commit of its own before it has heard that this succeeded."""
     claim = await log.claim(shard)

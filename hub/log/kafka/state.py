@@ -11,9 +11,10 @@ A record's value is a row of entries: key length, value length (-1: deleted), ke
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from hub.log import MAX_RECORD, LogError, TooLarge
+from hub.log.entries import Entries
 
 RECORD_BYTES = 900_000  # of entries in a record, unless one entry alone is larger
 PASS_BYTES = 256_000  # said again by one commit
@@ -60,13 +61,10 @@ def apply(record: bytes, state: dict[str, bytes]) -> None:
             state[key] = record[middle:at]
 
 
-class State(dict[str, bytes]):
-    """What is set. It may change while it is iterated over: what is set or deleted meanwhile is shown or not."""
+class State(Entries):
+    """What is set."""
 
     size = 0  # bytes of keys and values, as entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(super().__iter__()))
 
     def change(self, changes: Mapping[str, bytes | None]) -> None:
         for key, value in changes.items():
