@@ -21,8 +21,10 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
+    ConsumerStoppedError,
     KafkaConnectionError,
     KafkaError,
+    MessageSizeTooLargeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -103,6 +105,7 @@ class Link(Generic[C]):
         self._role, self._make, self._options = role, make, options(address)
         self._opening: asyncio.Task[C] | None = None  # also when it is done: then it holds the client
         self._endings: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def use(self, work: Callable[[C], Awaitable[T]], patience: float) -> T:
         """Do `work` with the connection, on a new one while nothing is decided.
@@ -110,12 +113,14 @@ class Link(Generic[C]):
         Raises Unreachable after `patience` seconds; Refused, AuthenticationFailed and UnexpectedAnswer at once.
         """
         deadline, pause = time.monotonic() + patience, FIRST_PAUSE
-        while True:
+        while not self._closed:
             opening = self._opening = self._opening or asyncio.create_task(self._open())
             try:
                 await asyncio.wait({opening})  # bounded in itself; not ours to cancel, others wait for it too
+                if opening.cancelled():
+                    break
                 return await work(opening.result())
-            except (KafkaError, OSError, Silent, AssertionError) as error:
+            except (KafkaError, ConsumerStoppedError, OSError, Silent, AssertionError) as error:
                 worked = self._give_up(opening)
                 if (final := self.judge(error)) is not None:
                     raise final from error
@@ -130,6 +135,7 @@ class Link(Generic[C]):
             log.log(level, "%s: %s: %s; again in %.1f s", self.address, self.topic, cause, wait)
             await asyncio.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)
+        raise ConnectorError(f"{self.address}: this client is closed")
 
     def judge(self, error: BaseException) -> ConnectorError | None:
         """What is final; None for what may be otherwise the next time."""
@@ -140,6 +146,11 @@ class Link(Generic[C]):
                 )
                 return Refused(
                     "not-found", f"{detail} its operator makes topics with `comity topics apply`", status=404
+                )
+            case MessageSizeTooLargeError():
+                return UnexpectedAnswer(
+                    f"{self.address}: {self.topic} takes less than a notice may have; its operator mends that with "
+                    "`comity topics apply`"
                 )
             case _ if isinstance(error, _DENIED):
                 detail = f"{self.address} does not let us {self._role} {self.topic}: ask the hub's operator"
@@ -160,6 +171,7 @@ class Link(Generic[C]):
         return None
 
     async def close(self) -> None:
+        self._closed = True
         if (opening := self._opening) is not None:
             self._give_up(opening)
             opening.cancel()  # one that is open is not harmed

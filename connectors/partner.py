@@ -52,6 +52,8 @@ class Partner(ABC):
     async def publish(self, notice: SignedNotice | bytes) -> Published:
         """Journal, then send until it is taken. The same notice again: the same answer.
 
+        Over Kafka it is taken when the brokers have it; what no hub would accept raises InvalidNotice before.
+
         Raises Refused: final, and so marked. Unreachable, AuthenticationFailed: it stays pending; publish it again, or
         call `publish_pending`. VerificationFailed: the receipt is not this hub's.
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors import Inbox, Published, Unreachable
+from connectors import ConnectorError, Inbox, Published, Unreachable
 from connectors.deliveries import Numbering
 from tests.connectors.kafka_world import Line, World, line, records, signed
 
@@ -154,5 +154,7 @@ async def test_a_client_ends_in_time_also_on_a_frozen_line(world: World, failing
         await asyncio.sleep(0.3)
         began = time.monotonic()
     assert time.monotonic() - began < 5
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
+    with pytest.raises(ConnectorError, match=r"closed|nothing decided"):
+        await sending
+    with pytest.raises(ConnectorError, match="closed"):
+        await client.receiver.fetch(-1, Numbering(complete=True))
