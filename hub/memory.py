@@ -3,7 +3,7 @@
 | key | value | until |
 |---|---|---|
 | `at` | the newest decision time, ms | for ever: ledger times never go back |
-| `n/<sender>/<jti>` | 5 bytes `exp`, 32 bytes digest, 3 bytes for each who received it: the number of a grant | a day after `exp`: the same bytes get their old answer, other bytes are equivocation |
+| `n/<sender>/<jti>` without hyphens | 5 bytes `exp`, 32 bytes digest, 3 bytes for each who received it: the number of a grant | a day after `exp`: the same bytes get their old answer, other bytes are equivocation |
 | `r/<owner>/<digest>` | 5 bytes of time, then the reason of a refusal on record | a day: it is not written again and again |
 | `d/<sender>/<recipient>` | the last delivery number | for ever: numbers have no gap |
 | `g/<number>` | a grant: `[recipient, agreement, version, clause]` | for ever: there are as many as clauses have recipients |
@@ -85,7 +85,7 @@ class Memory:
         self.changes["at"] = b"%d" % value
 
     def seen(self, sender: str, jti: str) -> Seen | None:
-        value = self._live(f"n/{sender}/{jti}")
+        value = self._live(_name(sender, jti))
         if value is None:
             return None
         exp = int.from_bytes(value[:_TIME], "big")
@@ -93,7 +93,7 @@ class Memory:
 
     def remember(self, sender: str, jti: str, seen: Seen) -> None:
         numbers = self._grants.write(seen.received, self.changes)
-        self.changes[f"n/{sender}/{jti}"] = seen.exp.to_bytes(_TIME, "big") + seen.digest + numbers
+        self.changes[_name(sender, jti)] = seen.exp.to_bytes(_TIME, "big") + seen.digest + numbers
 
     def refused(self, owner: str, digest: bytes) -> str | None:
         """The reason under which this very message of `owner` was last refused, if that is still on mind."""
@@ -143,6 +143,11 @@ def moved(key: str, value: bytes, before: Grants, after: Grants, changes: dict[s
     if not key.startswith("n/"):
         return value
     return value[:_GRANTS] + after.write(before.read(value[_GRANTS:]), changes)
+
+
+def _name(sender: str, jti: str) -> str:
+    """Nothing is remembered whose jti is no UUID, so this confuses none."""
+    return f"n/{sender}/{jti.replace('-', '')}"
 
 
 def _outlived(value: bytes, at: int) -> bool:

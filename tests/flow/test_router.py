@@ -273,7 +273,7 @@ def test_a_sweep_drops_what_has_outlived_its_use_and_nothing_else() -> None:
     for _ in range(8):
         memory.forget(memory.at, most=4)
     commit()
-    assert {key for key in state if key.startswith("n/")} == {f"n/{A}/jti-{number}" for number in range(10, 20)}
+    assert {key for key in state if key.startswith("n/")} == {f"n/{A}/jti{number}" for number in range(10, 20)}
     again = Memory(state)
     assert again.seen(A, "jti-11") == Seen(bytes([11]) * 32, exp + 11, received)
     assert again.seen(A, "jti-9") is None
