@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -66,7 +67,7 @@ class Process:
 def serve(make: Callable[[str], Awaitable[dict[str, Handler]]]) -> None:
     """What such a process does: `make(address)` gives its handlers by command; it ends with its stdin.
 
-    The first line is the address of the broker. On uvloop, as the hub runs.
+    The first line is the address of the broker. On uvloop and with imports kept out of garbage collection, as the hub runs.
     """
 
     async def main() -> None:
@@ -81,6 +82,8 @@ def serve(make: Callable[[str], Awaitable[dict[str, Handler]]]) -> None:
         if "close" in handlers:
             await handlers["close"]()
 
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 
