@@ -30,12 +30,14 @@ class Processes:
     def __init__(self, nodes: Nodes, home: Path, mutant: str | None, tell: Tell) -> None:
         self._nodes, self._home, self._tell = nodes, home, tell
         self._environment = os.environ | ({mutants.VARIABLE: mutant} if mutant else {})
+        self._names: set[str] = set()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._passing: list[subprocess.Popen[bytes]] = []  # those that are to die by themselves
         self._logs: list[IO[bytes]] = []
         self._broker = asyncio.Lock()
 
     def start(self, name: str) -> None:
+        self._names.add(name)
         self._running[name] = self._spawn(name.partition("-")[0], name)
 
     def _spawn(self, role: str, name: str) -> subprocess.Popen[bytes]:
@@ -69,11 +71,13 @@ class Processes:
             self._tell("fault", kind=fault.kind)
             self._passing.append(self._spawn("abandon", "abandon"))
         else:
-            names = sorted(name for name in self._running if name.startswith(role.split()[0]))
+            names = sorted(name for name in self._names if name.startswith(role.split()[0]))
             await self._hit(what, names[fault.target % len(names)], fault)
 
     async def _hit(self, what: str, name: str, fault: Fault) -> None:
-        process = self._running[name]
+        process = self._running.get(name)
+        if process is None:
+            return  # it was killed a moment ago, and is not there yet
         self._tell("fault", kind=fault.kind, name=name, seconds=fault.seconds)
         if what == "kill":
             del self._running[name]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+T = TypeVar("T")
 STATE = "comity.state."
 PATIENCE = 60.0  # seconds a committed end may take to come: the longest transaction, and a broker that restarts
 
@@ -44,6 +46,7 @@ class Observer:
             **options, isolation_level="read_committed", auto_offset_reset="earliest", max_poll_records=5_000
         )
         self._all = KafkaConsumer(**options, isolation_level="read_uncommitted")
+        self._places: dict[str, int] = {}  # the offsets to go on from
         self.topics: Topics = defaultdict(list)
 
     def close(self) -> None:
@@ -51,31 +54,24 @@ class Observer:
         self._all.close()
 
     def names(self, *prefixes: str) -> list[str]:
-        return sorted(name for name in self._committed.topics() if name.startswith(prefixes))
+        return sorted(name for name in patiently(self._committed.topics) if name.startswith(prefixes))
 
-    def ends(self, names: Iterable[str], *, committed: bool = False) -> dict[str, int]:
-        """The offset behind the last record (the last stable one: `committed`)."""
+    def _ends(self, names: Iterable[str]) -> dict[str, int]:
+        """The offset behind the last record, committed or not."""
         parts = [TopicPartition(name, 0) for name in names]
-        consumer = self._committed if committed else self._all
-        for left in range(20, -1, -1):
-            try:
-                return {part.topic: end for part, end in consumer.end_offsets(parts).items()}
-            except KafkaError:
-                if not left:
-                    raise
-                time.sleep(1)
-        raise AssertionError
+        patiently(self._all.topics)  # those that it has not heard of yet would be a KeyError
+        return {part.topic: end for part, end in patiently(lambda: self._all.end_offsets(parts)).items()}
 
     def catch_up(self, names: Iterable[str]) -> None:
         """Read the topics up to where they end at this moment, whoever's transaction stands before that. StuckError."""
-        ends = self.ends(list(names))
+        ends = self._ends(names)
         deadline = time.monotonic() + PATIENCE
         self._assign(ends)
         while behind := {name: end for name, end in ends.items() if self._position(name) < end}:
             if time.monotonic() > deadline:
                 raise StuckError(f"a transaction does not end: {behind}, read up to "
                                  f"{ {name: self._position(name) for name in behind} }")  # fmt: skip
-            for part, found in self._committed.poll(timeout_ms=200).items():
+            for part, found in patiently(lambda: self._committed.poll(timeout_ms=200)).items():
                 self.topics[part.topic] += [
                     Seen(each.offset, each.value or b"", each.key and each.key.decode(),
                          {name: text.decode() for name, text in each.headers})
@@ -84,12 +80,23 @@ class Observer:
 
     def _assign(self, names: Iterable[str]) -> None:
         """These alone, each where it was left."""
-        before = {part: self._committed.position(part) for part in self._committed.assignment()}
-        self._places = getattr(self, "_places", {}) | {part.topic: at for part, at in before.items()}
+        self._places |= {part.topic: self._position(part.topic) for part in self._committed.assignment()}
         parts = [TopicPartition(name, 0) for name in names]
         self._committed.assign(parts)
         for part in parts:
             self._committed.seek(part, self._places.get(part.topic, 0))
 
     def _position(self, name: str) -> int:
-        return int(self._committed.position(TopicPartition(name, 0)) or 0)
+        return int(patiently(lambda: self._committed.position(TopicPartition(name, 0))) or 0)
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Again, while there may be no broker."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call()
+        except (KafkaError, KeyError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
