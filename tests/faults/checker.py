@@ -13,30 +13,20 @@ Every broken promise is a sentence that begins with the number of its invariant:
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.core import oracle
-from tests.faults.reading import STATE, Seen, Topics
+from tests.faults.parsing import REGISTRY, REQUESTS, Entry, Keys, digest_of, disclosures, entries, parts, positions
+from tests.faults.reading import Topics
 from tests.faults.story import AGREEMENTS, DELIVERIES, LEDGER, NOTICES, Note
 
 WITHHOLDABLE = {"source_detail"}  # of threat.cyber.v1, as the schema's document says
 REFUSALS = {"forged": "signature", "expired": "expired", "stranger": "wrong-sender"}
 Recipients = dict[str, tuple[str, int, str, tuple[str, ...], str]]  # agreement, version, clause, withheld, reason
-
-
-def unb64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def digest_of(raw: bytes) -> bytes:
-    return hashlib.sha256(raw.partition(b"~")[0]).digest()
 
 
 @dataclass
@@ -51,39 +41,25 @@ class Published:
 
 @dataclass(frozen=True)
 class Expected:
-    """What one message must lead to. reason None: accepted."""
+    """What one message must lead to. reason None: accepted; of a keyed note it depends on the moment.
+
+    repeated: a keyed note that stands there once more, and may have its answer already.
+    """
 
     digest: bytes
     reason: str | None
     note: Note
-
-    def recipients(self, at: int) -> Recipients:
-        if self.reason is not None:
-            return {}
-        granted = oracle.grants(AGREEMENTS, self.note.claims, at, WITHHOLDABLE)
-        return {who: (*place, tuple(withheld), "clause") for who, (*place, withheld) in granted.items()}
+    repeated: bool = False
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A ledger entry of kind notice."""
-
-    index: int
-    digest: bytes
-    reason: str | None
-    at: int
-    source: tuple[str, int]
-    deliveries: Mapping[str, dict[str, Any]]
-
-
-def entries(ledger: list[Seen]) -> Iterator[Entry]:
-    for index, seen in enumerate(ledger):
-        leaf_line, _, sealed_line = seen.value.partition(b"\n")
-        leaf, sealed = json.loads(leaf_line), json.loads(sealed_line)
-        if leaf["kind"] == "notice":
-            source = sealed["source"]["topic"], sealed["source"]["offset"]
-            deliveries = {each["recipient"]: each for each in sealed["deliveries"]}
-            yield Entry(index, unb64(leaf["digest"]), sealed.get("reason"), leaf["at"], source, deliveries)
+def recipients(note: Note, at: int, cancelled: Recipients) -> Recipients:
+    """Who is entitled, as what. cancelled: who was entitled to what it cancels."""
+    granted = oracle.grants(AGREEMENTS, note.claims, at, WITHHOLDABLE)
+    found: Recipients = {who: (*place, tuple(withheld), "clause") for who, (*place, withheld) in granted.items()}
+    everything = tuple(sorted(WITHHOLDABLE & note.claims["data"].keys()))
+    for who, (agreement, version, clause, *_) in cancelled.items():
+        found.setdefault(who, (agreement, version, clause, everything, "recall"))
+    return found
 
 
 class Checker:
@@ -98,6 +74,7 @@ class Checker:
         self.acknowledged = dict(published.acknowledged)
         self.wrong: list[str] = []
         self.entries = list(entries(topics.get(LEDGER, [])))
+        self.keys = Keys.of(topics.get(REGISTRY, []))
         self.by_source: dict[tuple[str, int], list[Entry]] = defaultdict(list)
         for entry in self.entries:
             self.by_source[entry.source].append(entry)
@@ -110,6 +87,7 @@ class Checker:
         self._check_deliveries()
         self._check_order()
         self._check_positions(expected)
+        self._check_registry()
         return self.wrong
 
     def _fault(self, invariant: int, text: str) -> None:
@@ -117,29 +95,26 @@ class Checker:
 
     def _expect(self, topic: str) -> Iterator[tuple[int, Expected | None]]:
         """By offset, what each record of a notices topic must lead to; None: its answer is on record already."""
-        accepted: dict[str, bytes] = {}
-        refused: set[tuple[bytes, str]] = set()
+        accepted: dict[str, bytes] = {}  # jti -> digest
+        answered: set[tuple[bytes, str]] = set()  # (digest, kind or reason)
         for seen in self.topics[topic]:
             digest = digest_of(seen.value)
             note = self.published.notes.get(digest)
             if note is None:
                 self._fault(1, f"{topic} {seen.offset} holds what nobody published")
                 continue
-            jti = note.claims["jti"]
-            reason = REFUSALS.get(note.kind)
-            if reason is None and jti in accepted:
-                reason = None if accepted[jti] == digest else "equivocation"
-                if reason is None:
-                    yield seen.offset, None
-                    continue
-            if reason is None:
-                accepted[jti] = digest
-                yield seen.offset, Expected(digest, None, note)
-            elif (digest, reason) in refused:
+            if note.kind == "keyed":
+                yield seen.offset, Expected(digest, None, note, repeated=(digest, "keyed") in answered)
+                answered.add((digest, "keyed"))
+                continue
+            jti, reason = note.claims["jti"], REFUSALS.get(note.kind)
+            if reason is None and accepted.setdefault(jti, digest) != digest:
+                reason = "equivocation"
+            if (digest, reason or "") in answered:
                 yield seen.offset, None
             else:
-                refused.add((digest, reason))
                 yield seen.offset, Expected(digest, reason, note)
+            answered.add((digest, reason or ""))
 
     def _check_acknowledged(self) -> None:
         there = {
@@ -163,7 +138,7 @@ class Checker:
                     if found:
                         self._fault(1, f"{topic} {offset} was answered before, and has an entry of its own")
                     continue
-                if len(found) > 1 or (not found and self.lacking == "nothing"):
+                if len(found) > 1 or (not found and self.lacking == "nothing" and not wanted.repeated):
                     self._fault(1, f"{topic} {offset} ({wanted.note.kind}) has {len(found)} entries")
                 for entry in found:
                     self._check_entry(f"{topic} {offset}", entry, wanted, had)
@@ -171,15 +146,17 @@ class Checker:
             self._fault(3, f"an entry is about {source}, which is not there")
 
     def _check_entry(self, place: str, entry: Entry, wanted: Expected, had: dict[str, Recipients]) -> None:
-        if (entry.digest, entry.reason) != (wanted.digest, wanted.reason):
-            self._fault(1, f"{place}: entry {entry.index} says {entry.reason}, expected was {wanted.reason}")
-        entitled = wanted.recipients(entry.at)
-        claims = wanted.note.claims
-        if wanted.reason is None:
-            for who, (agreement, version, clause, *_) in had.get(claims.get("cancels", ""), {}).items():
-                withheld = tuple(sorted(WITHHOLDABLE & claims["data"].keys()))
-                entitled.setdefault(who, (agreement, version, clause, withheld, "recall"))
-            had[claims["jti"]] = entitled
+        note, reason = wanted.note, wanted.reason
+        if note.kind == "keyed":
+            reason = self.keys.reason(note.kid, entry.at)
+        if (entry.digest, entry.reason) != (wanted.digest, reason):
+            self._fault(1, f"{place} ({note.kid or note.kind}): entry {entry.index} says {entry.reason}, not {reason}")
+        entitled: Recipients = {}
+        if reason is None:
+            entitled = recipients(note, entry.at, had.get(note.claims.get("cancels", ""), {}))
+            if note.claims["jti"] in had:
+                self._fault(1, f"{place} was accepted before")
+            had[note.claims["jti"]] = entitled
         given: Recipients = {
             who: (each["agreement"], each["version"], each["clause"], tuple(each["withheld"]), each["reason"])
             for who, each in entry.deliveries.items()
@@ -251,35 +228,23 @@ class Checker:
         told = {entry.source for entry in self.entries}
         for topic, places in expected.items():
             for offset, wanted in places:
-                if wanted is not None and offset <= reached.get(topic, -1) and (topic, offset) not in told:
+                if wanted is None or wanted.repeated or offset > reached.get(topic, -1):
+                    continue
+                if (topic, offset) not in told:
                     self._fault(5, f"the position of {topic} is {reached[topic]}, and no entry explains {offset}")
-            end = self.topics[topic][-1].offset if self.topics[topic] else -1
+        for topic in [*expected, REQUESTS]:
+            end = self.topics[topic][-1].offset if self.topics.get(topic) else -1
             if self.lacking == "nothing" and reached.get(topic, -1) != end:
                 self._fault(7, f"{topic} ends at {end}, and its position is {reached.get(topic, -1)}")
 
-
-def disclosures(raw: bytes) -> dict[str, bytes]:
-    """By the name of the field, the disclosures of an SD-JWT."""
-    parts = [part for part in raw.split(b"~")[1:] if part]
-    return {json.loads(unb64(part.decode()))[1]: part for part in parts}
-
-
-def positions(topics: Topics) -> Iterator[tuple[str, int]]:
-    """What the state topics said of the shards' positions in notices topics, in their order."""
-    for name, found in topics.items():
-        if name.startswith(STATE):
-            for seen in found:
-                for key, value in settings(seen.value):
-                    if key.startswith(f"\x00position/{NOTICES}") and value is not None:
-                        yield key.removeprefix("\x00position/"), int(value)
-
-
-def settings(value: bytes) -> Iterator[tuple[str, bytes | None]]:
-    """The entries of a state record: key length, value length (-1: deleted), key, value; 4 bytes each, big endian."""
-    at = 0
-    while at < len(value):
-        name, size = struct.unpack_from(">Ii", value, at)
-        at += 8
-        key, at = value[at : at + name].decode(), at + name
-        yield key, None if size < 0 else value[at : at + size]
-        at += max(0, size)
+    def _check_registry(self) -> None:
+        """3, for statements: an event if and only if an entry, in one order."""
+        events = [json.loads(seen.value)["position"] for seen in self.topics.get(REGISTRY, [])]
+        ledger = [parts(seen) for seen in self.topics.get(LEDGER, [])]
+        told = [
+            sealed["position"] for leaf, sealed in ledger if (leaf["kind"], leaf["outcome"]) == ("registry", "accepted")
+        ]
+        if events != list(range(len(events))):
+            self._fault(3, f"the registry's events are {events}")
+        if told != events and (self.lacking == "nothing" or told != events[: len(told)]):
+            self._fault(3, f"the registry has {len(events)} events, the ledger tells of {told}")

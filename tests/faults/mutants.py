@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from hub.follow import Follower
 from hub.log import Fenced, Record, Shard
 from hub.log.kafka import KafkaClaim
 from hub.log.kafka import claim as claims
@@ -85,6 +87,19 @@ def fencing_ignored() -> None:
     Transactions.commit = stubborn
 
 
+def registry_seldom_read() -> None:
+    """A router decides by what it knew of the registry ten seconds ago."""
+    catch_up, read = Follower.catch_up, [0.0]
+
+    async def seldom(self: Follower) -> int:
+        if time.monotonic() - read[0] < 10 and self.registry.position:
+            return 0
+        read[0] = time.monotonic()
+        return await catch_up(self)
+
+    Follower.catch_up = seldom
+
+
 # Each with the faults of a run that aims at it; two routers always want the same shards.
 MUTANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "ids-per-process": (ids_per_process, ("kill router",)),
@@ -92,6 +107,7 @@ MUTANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "dedupe-off": (dedupe_off, ("kill router",)),
     "restored-before-fencing": (restored_before_fencing, ("kill router",)),
     "fencing-ignored": (fencing_ignored, ("stop router",)),
+    "registry-seldom-read": (registry_seldom_read, ("rotate key",)),
 }
 
 

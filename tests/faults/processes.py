@@ -25,7 +25,7 @@ Tell = Callable[..., None]
 
 
 class Processes:
-    """Routers and notaries by name. All are started and ended from the main thread: they die with it."""
+    """Routers, notaries and registries by name. All are started and ended from the main thread: they die with it."""
 
     def __init__(self, nodes: Nodes, home: Path, mutant: str | None, tell: Tell) -> None:
         self._nodes, self._home, self._tell = nodes, home, tell
@@ -61,6 +61,8 @@ class Processes:
     async def inflict(self, fault: Fault) -> None:
         """Until it is over. Two that want the same process at the same time are one after the other, or one."""
         what, _, role = fault.kind.partition(" ")
+        if role and role.split()[0] in ("router", "notary", "registry") and not self._of(role.split()[0]):
+            return  # this run has none
         if fault.kind in BROKER:
             async with self._broker:
                 self._tell("fault", kind=fault.kind, seconds=fault.seconds)
@@ -71,8 +73,11 @@ class Processes:
             self._tell("fault", kind=fault.kind)
             self._passing.append(self._spawn("abandon", "abandon"))
         else:
-            names = sorted(name for name in self._names if name.startswith(role.split()[0]))
+            names = self._of(role.split()[0])
             await self._hit(what, names[fault.target % len(names)], fault)
+
+    def _of(self, role: str) -> list[str]:
+        return sorted(name for name in self._names if name.startswith(role))
 
     async def _hit(self, what: str, name: str, fault: Fault) -> None:
         process = self._running.get(name)
@@ -115,5 +120,5 @@ class Processes:
             admin.close()
 
 
-def names(routers: int, notaries: int) -> list[str]:
-    return [f"router-{n}" for n in range(routers)] + [f"notary-{n}" for n in range(notaries)]
+def names(**roles: int) -> list[str]:
+    return [f"{role}-{n}" for role, count in roles.items() for n in range(count)]

@@ -7,6 +7,7 @@ what the topics held in the end when something was wrong.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -15,24 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from hub.clock import Clock
-from hub.log import Record
+from hub.log import LogError, Record
 from hub.log.kafka import KafkaLog
 from hub.notary import CHECKPOINTS
 from hub.registry import RegistryProcess
-from tests.faults.checker import Checker, Published, positions
+from tests.faults.checker import Checker, Published
+from tests.faults.parsing import REGISTRY, REQUESTS, entries, positions
 from tests.faults.processes import Processes, names
 from tests.faults.publishing import Publisher
 from tests.faults.reading import STATE, Observer, StuckError, Topics
-from tests.faults.schedule import schedule
-from tests.faults.story import DELIVERIES, LEDGER, NOTICES, Author, statements
+from tests.faults.schedule import Fault, schedule
+from tests.faults.story import AGENCIES, DELIVERIES, LEDGER, NOTICES, Author, key_added, key_revoked, statements
 from tests.faults.tree import check_tree
 from tests.faults.worker import ORIGIN
 from tests.kafka.private import Nodes
 from tests.world import key_of
 
 PROGRESS_SECONDS = 60.0  # invariant 7
-HUB = (LEDGER, CHECKPOINTS, "comity.requests", "comity.registry")
-WATCHED = (NOTICES, DELIVERIES, STATE, LEDGER, CHECKPOINTS)
+HUB = (LEDGER, CHECKPOINTS, REQUESTS, REGISTRY)
+WATCHED = (NOTICES, DELIVERIES, STATE, LEDGER, CHECKPOINTS, REQUESTS, REGISTRY)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Plan:
     seed: int
     routers: int = 3
     notaries: int = 2
+    registries: int = 2
     rate: float = 120.0
     pause: float = 1.0
     look: float = 6.0
@@ -69,6 +72,7 @@ class Run:
         self._history = (home / "history.jsonl").open("w")
         self._begun = time.monotonic()
         self.processes = Processes(nodes, home, plan.mutant, self.tell)
+        self.author = Author(plan.seed)
         self._over = asyncio.Event()
 
     def tell(self, what: str, **more: Any) -> None:
@@ -86,7 +90,7 @@ class Run:
         observer = await asyncio.to_thread(Observer, self.nodes.bootstrap)
         try:
             await self._found(log)
-            for name in names(self.plan.routers, self.plan.notaries):
+            for name in names(router=self.plan.routers, notary=self.plan.notaries, registry=self.plan.registries):
                 self.processes.start(name)
             await self._suffer(log, observer)
             await self._heal(observer)
@@ -106,7 +110,7 @@ class Run:
         registry = RegistryProcess(log, key_of("hub/1"), Clock(), grace_ms=0)
         assert await registry.found(ORIGIN, key_of("operator/1"))
         for document in statements():
-            await log.append("comity.requests", Record(document))
+            await log.append(REQUESTS, Record(document))
         while await registry.step(wait=0.5):
             pass
         await registry.close()
@@ -114,7 +118,8 @@ class Run:
     async def _suffer(self, log: KafkaLog, observer: Observer) -> None:
         """Publish, inflict and look, for as long as planned."""
         plan = self.plan
-        publisher = Publisher(log, Author(plan.seed), self.published, plan.rate, plan.seed)
+        self._log = log
+        publisher = Publisher(log, self.author, self.published, plan.rate, plan.seed)
         publishing = asyncio.create_task(publisher.run())
         looking = asyncio.create_task(self._look_again(observer))
         inflicted = [asyncio.create_task(self._inflict(fault)) for fault in
@@ -127,11 +132,35 @@ class Run:
         self.count("notices", len(self.published.acknowledged))
         self.count("unknown", self.published.unknown)
 
-    async def _inflict(self, fault: Any) -> None:
+    async def _inflict(self, fault: Fault) -> None:
         """At its time, unless the run is over before. What was begun comes to its end."""
         done, _ = await asyncio.wait({asyncio.ensure_future(self._over.wait())}, timeout=fault.at)
-        if not done:
+        if done:
+            return
+        if fault.kind == "rotate key":
+            await self._rotate_key(AGENCIES[fault.target % len(AGENCIES)], fault.seconds)
+        else:
             await self.processes.inflict(fault)
+
+    async def _rotate_key(self, agency: str, seconds: float) -> None:
+        """A new key, used from this moment, so too early; and the end of the one before, which is used on for a while."""
+        kids = self.author.kids[agency]
+        kid = f"{agency}/r{len(kids) + 2}"
+        self.tell("fault", kind="rotate key", kid=kid)
+        kids.append(kid)
+        at = len(kids) - 1
+        await self._request(key_added(agency, kid))
+        await asyncio.sleep(seconds)
+        if at > 0:
+            await self._request(key_revoked(agency, kids[at - 1]))
+
+    async def _request(self, document: bytes) -> None:
+        """Until it is known to be there; a statement that is there twice is refused the second time."""
+        while True:
+            with contextlib.suppress(LogError):
+                await self._log.append(REQUESTS, Record(document))
+                return
+            await asyncio.sleep(0.5)
 
     async def _look_again(self, observer: Observer) -> None:
         while not self._over.is_set():
@@ -151,7 +180,7 @@ class Run:
         try:
             observer.catch_up(observer.names(DELIVERIES, STATE, CHECKPOINTS))
             observer.catch_up([LEDGER])
-            observer.catch_up(observer.names(NOTICES))
+            observer.catch_up(observer.names(NOTICES, REGISTRY))
             wrong = Checker(self.published, observer.topics, "deliveries").check()
             observer.catch_up(observer.names(DELIVERIES))
             wrong += Checker(self.published, observer.topics, "entries").check()
@@ -184,7 +213,7 @@ class Run:
             return
         reached = dict(positions(observer.topics))
         for topic, found in observer.topics.items():
-            if topic.startswith(NOTICES) and found and reached.get(topic) != found[-1].offset:
+            if topic.startswith((NOTICES, REQUESTS)) and found and reached.get(topic) != found[-1].offset:
                 yield f"{topic} at {reached.get(topic)} of {found[-1].offset}"
         yield from (text for text in self._tree(observer.topics, complete=True) if text.startswith("7"))
 
@@ -202,6 +231,8 @@ class Run:
         self.count("entries", len(fresh.topics[LEDGER]))
         self.count("deliveries", sum(len(seen) for name, seen in fresh.topics.items() if name.startswith(DELIVERIES)))
         self.count("checkpoints", len(fresh.topics[CHECKPOINTS]))
+        for entry in entries(fresh.topics[LEDGER]):
+            self.count("accepted" if entry.reason is None else f"refused: {entry.reason}")
         return wrong + self.processes.ended()
 
     def _keep(self, topics: Topics) -> None:

@@ -9,13 +9,15 @@ TRANSACTION_SECONDS = 5.0  # in these runs: an abandoned transaction is aborted 
 BROKER = frozenset({"kill broker", "stop broker"})  # one of these at a time
 WEIGHTS = {
     "kill router": 6, "stop router": 4, "stop router for long": 2, "abandon": 2, "kill notary": 2, "stop notary": 2,
-    "kill broker": 1, "stop broker": 1, "shrink": 1,
+    "kill broker": 1, "stop broker": 1, "shrink": 1, "rotate key": 3, "kill registry": 1, "stop registry": 1,
 }  # fmt: skip
-# How long each lasts, in seconds: until the process is started again, goes on, or takes large records again.
+# How long each lasts, in seconds: until the process is started again or goes on, a topic takes large records again, or the
+# key before a new one is revoked.
 LASTS = {
     "kill router": (0.0, 1.5), "stop router": (0.2, 2.0), "abandon": (0.0, 0.0), "shrink": (1.0, 2.0),
     "stop router for long": (TRANSACTION_SECONDS + 1, TRANSACTION_SECONDS + 3), "kill notary": (0.0, 1.5),
     "stop notary": (0.5, TRANSACTION_SECONDS + 2), "kill broker": (0.0, 1.0), "stop broker": (0.5, 4.0),
+    "rotate key": (1.0, 2.0), "kill registry": (0.0, 1.0), "stop registry": (0.2, TRANSACTION_SECONDS + 2),
 }  # fmt: skip
 
 

@@ -7,12 +7,14 @@ order in which the topics hold them.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hub.core.ids import uuid7
 from tests.world import CYBER, World, agreement, clause, key_claim
 
 AGENCIES = ("at-cert", "ch-ncsc", "de-bsi", "fr-anssi", "nl-ncsc")
@@ -37,12 +39,17 @@ AGREEMENTS = [
 
 @dataclass(frozen=True)
 class Note:
-    """A message as it was signed. kind: good, cancel, again, forged, expired, stranger, twin (another with its jti)."""
+    """A message as it was signed.
+
+    kind: good, cancel, again, forged, expired, stranger, twin (another with its jti), keyed (signed with a key that comes
+    and goes). sender: the agency in whose topic it is put. kid: of a keyed note.
+    """
 
     kind: str
-    sender: str  # the agency in whose topic it is put
+    sender: str
     raw: bytes
     claims: dict[str, Any]
+    kid: str = ""
 
     @property
     def digest(self) -> bytes:
@@ -56,8 +63,9 @@ class Author:
         self._rng = random.Random(seed)
         self._world = World()
         self._past: list[Note] = []
+        self.kids: dict[str, list[str]] = {agency: [] for agency in AGENCIES}  # keys that come and go, the newest last
         self._kinds = {
-            "good": 70, "again": 10, "cancel": 8, "forged": 3, "expired": 3, "stranger": 3, "twin": 3,
+            "good": 70, "again": 10, "cancel": 8, "forged": 3, "expired": 3, "stranger": 3, "twin": 3, "keyed": 15,
         }  # fmt: skip
 
     def __iter__(self) -> Iterator[Note]:
@@ -87,14 +95,23 @@ class Author:
                 old = self._old()
                 sender = old.sender
                 change |= {"jti": old.claims["jti"], "subject": "another"}
+            case "keyed":
+                kid = self._rng.choice([kid for kids in self.kids.values() for kid in kids[-2:]] or ["at-cert/1"])
+                sender = kid.partition("/")[0]
             case "expired":
                 change |= {"iat": now() // 1000 - 7200, "exp": now() // 1000 - 3600}
         other = self._rng.choice([agency for agency in AGENCIES if agency != sender])
-        signed = {"forged": {"kid": f"{sender}/1", "key": f"{other}/1"}, "stranger": {"kid": f"{other}/1"}}
+        signed: dict[str, dict[str, str]] = {
+            "forged": {"kid": f"{sender}/1", "key": f"{other}/1"},
+            "stranger": {"kid": f"{other}/1"},
+        }
         claims = self._world.claims(sender, **change)
-        raw = self._world.notice(**signed.get(kind, {}), **claims)
-        note = Note(kind, sender, raw, claims)
-        if kind in ("good", "cancel"):
+        if kind == "keyed" and not kid.endswith("/1"):
+            return Note(kind, sender, self._world.notice(kid=kid, **claims), claims, kid)
+        note = Note(
+            "good" if kind == "keyed" else kind, sender, self._world.notice(**signed.get(kind, {}), **claims), claims
+        )
+        if note.kind in ("good", "cancel"):
             self._past = [*self._past[-300:], note]
         return note
 
@@ -113,6 +130,25 @@ def statements() -> Iterator[bytes]:
     for document in AGREEMENTS:
         signers = [f"{party}/1" for party in document["parties"]]
         yield world.document({"statement": "agreement.publish", "agreement": document}, *signers)
+
+
+def key_added(agency: str, kid: str) -> bytes:
+    world = World()
+    world.at = now()
+    said = {"statement": "key.add", "agency": agency, "key": key_claim(kid), "id": fresh_id()}
+    return world.document(said, f"{agency}/1", kid)
+
+
+def key_revoked(agency: str, kid: str) -> bytes:
+    world = World()
+    world.at = now()
+    said = {"statement": "key.revoke", "agency": agency, "kid": kid, "reason": "It was its time.", "id": fresh_id()}
+    return world.document(said, f"{agency}/1")
+
+
+def fresh_id() -> str:
+    """World numbers its ids from 1: two worlds in one millisecond would make the same."""
+    return uuid7(now(), os.urandom(10))
 
 
 def now() -> int:

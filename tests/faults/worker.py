@@ -1,6 +1,7 @@
-"""A process of a run, to be killed and stopped: routers for all shards, a notary, or one that begins a commit and dies.
+"""A process of a run, to be killed and stopped: routers for all shards, a notary, a registry, or one that begins a commit and
+dies.
 
-Routers and notaries do what a hub's supervisor does: any LogError discards the claim, and after a moment they begin again.
+All but the last do what a hub's supervisor does: any LogError discards the claim, and after a moment they begin again.
 Anything else ends the process, and the run takes that for a fault of ours.
 """
 
@@ -21,6 +22,7 @@ from hub.core.checkpoint import Signer
 from hub.log import LogError, Record, Shard
 from hub.log.kafka import KafkaLog, producing
 from hub.notary import CHECKPOINTS, Notary
+from hub.registry import RegistryProcess
 from hub.router import Router
 from tests.faults import mutants
 from tests.faults.schedule import TRANSACTION_SECONDS
@@ -29,6 +31,7 @@ from tests.world import key_of
 
 ORIGIN = "comity.test/ledger"
 SHARDS = [Shard(f"router-{n}-of-2", prefix=NOTICES, index=n, count=2) for n in range(2)]
+GRACE_MS = 3_000
 REST = 0.3  # seconds, at most, before a part that failed begins again
 
 
@@ -74,6 +77,13 @@ async def notarise(address: str) -> None:
     await for_ever("notary", notary.run)
 
 
+async def keep_registry(address: str) -> None:
+    log = await opened(address)
+    registry = RegistryProcess(log, key_of("hub/1"), Clock(), grace_ms=GRACE_MS)
+    say("keeping the registry")
+    await for_ever("registry", registry.run)
+
+
 async def abandon(address: str) -> None:
     """Everything that a commit writes, and a death before its end: none of it may ever be seen."""
     log = await opened(address)
@@ -83,7 +93,7 @@ async def abandon(address: str) -> None:
     await claim.commit(batch, rubbish, {"rubbish": b"rubbish"}, confirm=lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-ROLES = {"router": route, "notary": notarise, "abandon": abandon}
+ROLES = {"router": route, "notary": notarise, "registry": keep_registry, "abandon": abandon}
 
 
 def main() -> None:
