@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of faults; healing and checking come on top")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--routers", type=int, default=3, help="processes, each of which wants every shard")
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="brokers; of three, one at a time is hit")
     parser.add_argument("--rate", type=float, default=120.0, help="notices a second, at most")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between two faults, on average")
     parser.add_argument("--mutant", choices=MUTANTS, help="the hub without one of its protections")
@@ -30,7 +31,7 @@ def main() -> int:
     plan = Plan(given.seconds, given.seed, given.routers, rate=given.rate, pause=given.pause, look=look,
                 mutant=given.mutant, quick=given.mutant is not None)  # fmt: skip
     home = Path(tempfile.mkdtemp(prefix=f"comity-faults-{given.seed}-"))
-    nodes = Nodes.launch(home / "broker", nodes=1)
+    nodes = Nodes.launch(home / "broker", nodes=given.nodes)
     try:
         report = asyncio.run(Run(plan, nodes, home).live())
     finally:

@@ -65,8 +65,9 @@ class Processes:
             return  # this run has none
         if fault.kind in BROKER:
             async with self._broker:
-                self._tell("fault", kind=fault.kind, seconds=fault.seconds)
-                await self._hit_broker(what, fault.seconds)
+                node = fault.target % self._nodes.bootstrap.count(":") + 1
+                self._tell("fault", kind=fault.kind, node=node, seconds=fault.seconds)
+                await self._hit_broker(what, node, fault.seconds)
         elif fault.kind == "shrink":
             await self._shrink(AGENCIES[fault.target % len(AGENCIES)], fault.seconds)
         elif fault.kind == "abandon":
@@ -95,13 +96,13 @@ class Processes:
         await asyncio.sleep(fault.seconds)
         process.send_signal(signal.SIGCONT)  # a process that was killed meanwhile does not mind
 
-    async def _hit_broker(self, what: str, seconds: float) -> None:
+    async def _hit_broker(self, what: str, node: int, seconds: float) -> None:
         first, then = (
             (self._nodes.kill, self._nodes.start) if what == "kill" else (self._nodes.pause, self._nodes.resume)
         )
-        await asyncio.to_thread(first)
+        await asyncio.to_thread(first, node)
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(then)
+        await asyncio.to_thread(then, node)
 
     async def _shrink(self, agency: str, seconds: float) -> None:
         """A deliveries topic takes no delivery for a while, and then it does."""

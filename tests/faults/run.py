@@ -86,7 +86,8 @@ class Run:
 
     async def live(self) -> Report:
         self.tell("plan", **asdict(self.plan))
-        log = await KafkaLog.open(f"kafka://{self.nodes.bootstrap}")
+        copies = self.nodes.bootstrap.count(":")
+        log = await KafkaLog.open(f"kafka://{self.nodes.bootstrap}", replication=copies)
         observer = await asyncio.to_thread(Observer, self.nodes.bootstrap)
         try:
             await self._found(log)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
+from hub import notary, registry
 from hub.clock import Clock
 from hub.core.checkpoint import Signer
 from hub.log import LogError, Record, Shard
@@ -25,6 +26,7 @@ from hub.notary import CHECKPOINTS, Notary
 from hub.registry import RegistryProcess
 from hub.router import Router
 from tests.faults import mutants
+from tests.faults.parsing import REGISTRY
 from tests.faults.schedule import TRANSACTION_SECONDS
 from tests.faults.story import AGENCIES, DELIVERIES, LEDGER, NOTICES
 from tests.world import key_of
@@ -72,24 +74,33 @@ async def route(address: str) -> None:
 
 async def notarise(address: str) -> None:
     log = await opened(address)
-    notary = Notary(log, Signer(ORIGIN, key_of("hub/1")), interval_ms=50)
+    signing = Notary(log, Signer(ORIGIN, key_of("hub/1")), interval_ms=50)
     say("notarising")
-    await for_ever("notary", notary.run)
+    await for_ever("notary", signing.run)
 
 
 async def keep_registry(address: str) -> None:
     log = await opened(address)
-    registry = RegistryProcess(log, key_of("hub/1"), Clock(), grace_ms=GRACE_MS)
+    keeping = RegistryProcess(log, key_of("hub/1"), Clock(), grace_ms=GRACE_MS)
     say("keeping the registry")
-    await for_ever("registry", registry.run)
+    await for_ever("registry", keeping.run)
+
+
+# Who takes which shard, and what is written by whoever holds it. Nobody else's transaction may stand in these topics: readers
+# of committed records would wait for it.
+HOLDERS = [(shard, [LEDGER, *(DELIVERIES + who for who in AGENCIES)]) for shard in SHARDS] + [
+    (registry.SHARD, [REGISTRY, LEDGER]),
+    (notary.SHARD, [CHECKPOINTS]),
+]
 
 
 async def abandon(address: str) -> None:
     """Everything that a commit writes, and a death before its end: none of it may ever be seen."""
     log = await opened(address)
-    claim = await log.claim(random.choice(SHARDS))
-    rubbish = [(topic, Record(b"rubbish")) for topic in (LEDGER, CHECKPOINTS, *(DELIVERIES + who for who in AGENCIES))]
+    shard, topics = random.choice(HOLDERS)
+    claim = await log.claim(shard)
     batch = await claim.batch(100, wait=2.0)
+    rubbish = [(topic, Record(b"rubbish")) for topic in topics]
     await claim.commit(batch, rubbish, {"rubbish": b"rubbish"}, confirm=lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
