@@ -59,7 +59,7 @@ async def for_ever(name: str, run: Callable[[], Awaitable[None]]) -> None:
 async def opened(address: str) -> KafkaLog:
     while True:
         try:
-            return await KafkaLog.open(address)
+            return await KafkaLog.open(address, replication=address.count(",") + 1)
         except LogError as error:
             say("open", type(error).__name__, error)
             await asyncio.sleep(0.3)

@@ -58,6 +58,7 @@ class Work:
         work.claim = await log.claim(work.shard)
         work.batch = await work.claim.batch(1, wait=5)
         await log.read(work.source)
+        await log._cluster.limit(work.out)  # known from an earlier commit: this one gets as far as its sends
         return work
 
     async def fails(self, name: str, within: float) -> dict[str, str]:
@@ -100,6 +101,22 @@ async def test_every_call_ends_while_the_broker_is_frozen_and_works_when_it_goes
         await work.claim.commit(work.batch, [], {})
     proxy.thaw()
     await work.go_on(work.log)
+
+
+async def test_without_its_bound_a_commit_would_wait_as_long_as_the_broker_is_frozen(
+    place: Place, proxy: Proxy, hurried: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unbounded(seconds: float, work: Awaitable[object], what: str) -> object:
+        return await work
+
+    monkeypatch.setattr(producing, "within", unbounded)
+    work = await Work.begin(place, await place.open(through=proxy))
+    proxy.freeze()
+    commit = asyncio.create_task(work.claim.commit(work.batch, records(work.out, b"1"), {}))
+    await asyncio.wait({commit}, timeout=hurried)
+    assert not commit.done()
+    proxy.thaw()
+    await commit
 
 
 async def test_a_frozen_log_can_be_closed(place: Place, proxy: Proxy, hurried: float) -> None:
