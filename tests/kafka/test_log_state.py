@@ -15,6 +15,7 @@ import pytest
 
 from hub.log import Fenced, Shard
 from hub.log.kafka import KafkaClaim, KafkaLog
+from hub.log.kafka import claim as claims
 from hub.log.kafka import state as states
 from hub.log.kafka.claim import state_topic
 from hub.log.kafka.state import Cleaner
@@ -155,6 +156,32 @@ async def test_a_crash_in_the_middle_of_a_pass_loses_nothing(place: Place, short
             assert dict(claim.state) == expected
             assert values(await claim.batch(1, wait=1)) == [b"next"]
     assert crashes > 3
+
+
+async def test_a_state_that_is_cut_while_it_is_restored_is_restored_anew(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder before cuts behind a pass that it has just completed. What was deleted in the part that is gone must not
+    come back from what was read before."""
+    log, other = await place.open(), await place.open()
+    shard, _, _ = await place.shard(log)
+    claim = await log.claim(shard)
+    await claim.commit([], [], {"deleted": b"1", "kept": b"1"})
+    await claim.commit([], [], {"deleted": None})
+    await claim.commit([], [], {"kept": b"2"})
+    topic, fetch, cut = state_topic(shard), other._cluster.fetch, []
+
+    async def cut_between(wanted: dict[str, int], **options: object) -> object:
+        if not cut and wanted.get(topic, 0) >= 3:  # the first commit is read, the deletion at 4 is not
+            cut.append(wanted[topic])
+            await place.delete_before(topic, 6)
+        return await fetch(wanted, **options)
+
+    monkeypatch.setattr(claims, "RESTORE_BYTES", 1)
+    monkeypatch.setattr(other._cluster, "fetch", cut_between)
+    again = await other.claim(shard)
+    assert cut
+    assert dict(again.state) == {"kept": b"2"}
 
 
 @pytest.mark.slow

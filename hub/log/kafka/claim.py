@@ -18,7 +18,7 @@ from typing import Any
 
 from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
 from hub.log.kafka import state as states
-from hub.log.kafka.cluster import Cluster
+from hub.log.kafka.cluster import Cluster, OutOfRange
 from hub.log.kafka.feed import Feed
 from hub.log.kafka.producing import Transactions, check_sizes
 from hub.log.kafka.records import Encoded, encode
@@ -203,14 +203,19 @@ class KafkaClaim:
 async def restore(cluster: Cluster, topic: str, barrier: int) -> tuple[State, dict[str, int], int]:
     """State, positions, and the bytes read, from what stands before the barrier.
 
-    Fenced when our barrier is not there: then a newer owner has cut the topic off behind it.
+    Fenced when our barrier is not there, for then a newer owner has cut the topic off behind it, and when it is cut while it is
+    read: begin again.
     """
     state, held = State(), 0
     after, _ = await cluster.bounds(topic, lane=topic)
     if not 0 <= after <= barrier:
         raise Fenced(f"{topic} was taken over while it was claimed; claim it again")
     while after <= barrier:
-        found = (await cluster.fetch({topic: after}, lane=topic, each=RESTORE_BYTES, wait=0.1))[topic]
+        try:
+            found = (await cluster.fetch({topic: after}, lane=topic, each=RESTORE_BYTES, wait=0.1))[topic]
+        except OutOfRange as error:
+            # The holder before cut behind its last pass. What we have may hold what was deleted in the part that is gone.
+            raise Fenced(f"{topic} was cut off while it was restored; claim it again") from error
         for stored in found.records:
             if stored.offset >= barrier:
                 break
