@@ -9,7 +9,7 @@ TRANSACTION_SECONDS = 5.0  # in these runs: an abandoned transaction is aborted 
 BROKER = frozenset({"kill broker", "stop broker"})  # one of these at a time
 WEIGHTS = {
     "kill router": 6, "stop router": 4, "stop router for long": 2, "abandon": 2, "kill notary": 2, "stop notary": 2,
-    "kill broker": 1, "stop broker": 1, "shrink": 1, "rotate key": 3, "kill registry": 1, "stop registry": 1,
+    "kill broker": 2, "stop broker": 2, "shrink": 1, "rotate key": 3, "kill registry": 1, "stop registry": 1,
 }  # fmt: skip
 # How long each lasts, in seconds: until the process is started again or goes on, a topic takes large records again, or the
 # key before a new one is revoked.
