@@ -50,7 +50,7 @@ def test_what_was_acknowledged_arrives_once_in_order_and_explained_whatever_fail
     report = lived(plan, three_nodes, tmp_path)
     assert not report.wrong, tell(plan, report, tmp_path)
     assert report.counts["looks"] >= 2
-    assert min(report.counts[what] for what in ("notices", "accepted", "deliveries", "checkpoints")) > 100
+    assert min(report.counts[what] for what in ("notices", "accepted", "deliveries", "checkpoints")) > 20
     refusals = ("signature", "expired", "wrong-sender", "equivocation", "unknown-key", "key-revoked")
     assert not [reason for reason in refusals if not report.counts.get(f"refused: {reason}")]
     assert sum(1 for kind in WEIGHTS if report.counts.get(kind)) >= len(WEIGHTS) - 2, "time was short for two at most"
