@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fast bench bench-kafka kafka kafka-stop kafka-wipe generate clean
+.PHONY: help demo demo-kafka up test check fast bench bench-kafka kafka kafka-stop kafka-wipe generate clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -17,6 +17,9 @@ help: ## this list
 
 demo: $(READY) ## the main job on realistic input, to its end
 	@$(BIN)/comity demo $(ARGS)
+
+demo-kafka: $(READY) ## the same on Apache Kafka, partners natively on it (needs Java 17 and Maven)
+	@deploy/demo-kafka $(ARGS)
 
 up: $(READY) ## the same hub, serving until you stop it
 	@$(BIN)/comity up $(ARGS)

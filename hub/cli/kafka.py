@@ -76,6 +76,7 @@ def skip_lost(
     topic: Annotated[str, typer.Argument(help="A topic of notices whose next records were deleted unread.")],
     kafka: Kafka = None,
     directory: Directory = Path("data"),
+    output: Output = Format.text,
 ) -> None:
     """Let routing go on behind records that retention deleted before they were routed. They are lost; see the runbook."""
 
@@ -84,7 +85,10 @@ def skip_lost(
             return await skip(log, topic)
 
     first, last = asyncio.run(do())
-    say(f"{topic}: {first} to {last} are passed over; their senders can publish them again", "yellow")
+    if output is Format.json:
+        write_json({"topic": topic, "first": first, "last": last})
+    else:
+        say(f"{topic}: {first} to {last} are passed over; their senders can publish them again", "yellow")
 
 
 def move(

@@ -31,6 +31,10 @@ def demo(
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Leave keys, notices, deliveries and ledger here; else in a new one.")
     ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option("--kafka", metavar="ADDRESS", help="Play it on an empty Kafka cluster, kafka://HOST:PORT."),
+    ] = None,
     output: Output = Format.text,
 ) -> None:
     """The main job on realistic input: sign, post, route, deliver, acknowledge, prove, audit.
@@ -43,7 +47,7 @@ def demo(
     place = directory or Path(tempfile.mkdtemp(prefix="comity-demo-"))
     screen = console(stderr=output is Format.json)
     stage = Console(file=screen.file, width=min(screen.width, DEMO_WIDTH), highlight=False)
-    result = asyncio.run(run(place, stage))
+    result = asyncio.run(run(place, stage, kafka))
     if output is Format.json:
         write_json(result.summary())
     if not result.good:

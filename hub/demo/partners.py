@@ -7,29 +7,42 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from connectors import Client, Inbox, PartnerKey
 from connectors.inbox import StoredNotice
 from hub.core.errors import ComityError
+
+if TYPE_CHECKING:
+    from connectors.kafka import KafkaClient
 
 PATIENCE = 20.0  # seconds that anything in the demo may take before it counts as failed
 LOOK = 0.01  # seconds
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the hub is: its address, its verifier key, and its cluster when partners use Kafka natively."""
+
+    url: str
+    vkey: str
+    kafka: str | None = None
+
+
 @dataclass(slots=True)
 class Partner:
     """An agency at work. `received`: what its inbox holds, by (sender, number); `old`: its key before a rotation.
 
-    `careless` posts without a journal: what is bad on purpose, which a journal would not send twice, or at all.
+    `client` asks the hub, `carrier` publishes and subscribes: the same one, or natively over Kafka. `careless` posts without
+    a journal: what is bad on purpose, which a journal would not send twice, or at all.
     """
 
-    url: str
-    vkey: str
+    hub: Place
     directory: Path
     key: PartnerKey
     client: Client
+    carrier: Client | KafkaClient
     careless: Client
     inbox: Inbox
     old: PartnerKey | None = None
@@ -38,10 +51,11 @@ class Partner:
     _task: asyncio.Task[None] | None = None
 
     @classmethod
-    def open(cls, url: str, key: PartnerKey, vkey: str, directory: Path) -> Partner:
+    def open(cls, hub: Place, key: PartnerKey, directory: Path) -> Partner:
         """With its journal and its inbox in the demo's directory."""
-        clients = _clients(url, key, vkey, directory)
-        return cls(url, vkey, directory, key, *clients, Inbox.open(directory / "inboxes" / f"{key.agency}.db"))
+        return cls(
+            hub, directory, key, *_clients(hub, key, directory), Inbox.open(directory / "inboxes" / f"{key.agency}.db")
+        )
 
     @property
     def agency(self) -> str:
@@ -63,7 +77,7 @@ class Partner:
         return await until(there, f"{self.agency} stores delivery {number} of {sender}", self._task)
 
     def subscribe(self) -> None:
-        self._task = asyncio.create_task(self.inbox.run(self.client), name=f"inbox of {self.agency}")
+        self._task = asyncio.create_task(self.inbox.run(self.carrier), name=f"inbox of {self.agency}")
 
     async def unsubscribe(self) -> None:
         if self._task is not None:
@@ -76,7 +90,7 @@ class Partner:
         """Go on with another key."""
         await self._leave()
         self.old, self.key = self.key, key
-        self.client, self.careless = _clients(self.url, key, self.vkey, self.directory)
+        self.client, self.carrier, self.careless = _clients(self.hub, key, self.directory)
         self.subscribe()
 
     async def close(self) -> None:
@@ -85,8 +99,8 @@ class Partner:
 
     async def _leave(self) -> None:
         await self.unsubscribe()
-        await self.client.close()
-        await self.careless.close()
+        for client in {self.client, self.carrier, self.careless}:
+            await client.close()
 
 
 class DemoFailed(ComityError):  # noqa: N818
@@ -106,8 +120,13 @@ async def until(question: Callable[[], Awaitable[T | None]], what: str, task: as
     return answer
 
 
-def _clients(url: str, key: PartnerKey, vkey: str, directory: Path) -> tuple[Client, Client]:
+def _clients(hub: Place, key: PartnerKey, directory: Path) -> tuple[Client, Client | KafkaClient, Client]:
     journal = directory / "journals" / f"{key.agency}.db"
-    return Client(url, key, journal=journal, vkey=vkey, patience=PATIENCE), Client(
-        url, key, vkey=vkey, patience=PATIENCE
-    )
+    careless = Client(hub.url, key, vkey=hub.vkey, patience=PATIENCE)
+    if hub.kafka is None:
+        client = Client(hub.url, key, journal=journal, vkey=hub.vkey, patience=PATIENCE)
+        return client, client, careless
+    from connectors.kafka import KafkaClient  # the demo over HTTP need not load a Kafka client
+
+    native = KafkaClient(f"{hub.kafka}?api={hub.url}", key, journal=journal, patience=PATIENCE)
+    return Client(hub.url, key, vkey=hub.vkey, patience=PATIENCE), native, careless

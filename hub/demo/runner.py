@@ -15,44 +15,47 @@ from rich.console import Console
 
 from connectors import Client, PartnerKey, statements
 from hub.api.serve import serve
-from hub.app import Hub
+from hub.app import Hub, open_log
 from hub.auditor import verify
 from hub.config import Settings
 from hub.core.checkpoint import Verifier
+from hub.datadir import DataDir
 from hub.demo import keep
-from hub.demo.partners import PATIENCE, DemoFailed
+from hub.demo.partners import PATIENCE, DemoFailed, Place
 from hub.demo.play import Play, Result
 from hub.demo.show import Stage
 from hub.demo.signing import FIRST_KEY
 from hub.demo.story import Story, load
 from hub.index import CHECKPOINTS, LEDGER
-from hub.log.embedded import EmbeddedLog
 from hub.registry import OPERATOR_KID
 
 PAGE = 500
 
 
-async def run(directory: Path, console: Console) -> Result:
+async def run(directory: Path, console: Console, kafka: str | None = None) -> Result:
     """The whole demo, printed as it happens; what it leaves is in `directory`.
+
+    kafka: address of an empty cluster; then the hub's log is there, and partners publish and subscribe there too.
 
     Raises DemoDirError, DemoFailed (something did not happen in time), and whatever a hub or partner cannot go on with.
     """
     began = time.monotonic()
     keep.prepare(directory)
     story, stage, result = load(), Stage(console), Result(directory)
-    async with _hub(directory) as (url, operator, vkey):
-        stage.opening(url)
-        async with Client(url, operator, vkey=vkey, patience=PATIENCE) as client:
+    settings = _settings(directory, kafka)
+    async with _hub(directory, settings) as (hub, operator):
+        stage.opening(hub.url, kafka)
+        async with Client(hub.url, operator, vkey=hub.vkey, patience=PATIENCE) as client:
             keys = await _enrol(story, operator, client, directory)
             stage.agencies(story.agencies)
             await _agree(story, keys, client, directory)
             stage.agreements(story.agreements)
-        play = Play(story, stage, result, url, vkey, keys)
+        play = Play(story, stage, result, hub, keys)
         try:
             await play.all()
         finally:
             await play.close()
-    await _audit(directory, vkey, result)
+    await _audit(directory, settings, hub.vkey, result)
     stage.ledger(result.audit)
     result.seconds = time.monotonic() - began
     keep.keep_summary(directory, result.summary())
@@ -68,10 +71,15 @@ def _counts(result: Result) -> str:
     )
 
 
+def _settings(directory: Path, kafka: str | None) -> Settings:
+    """Of a hub that serves on a free loopback port. On Kafka too one process does all, so it needs no grace."""
+    grace = {} if kafka is None else {"grace_ms": 0}
+    return Settings.read(data_dir=directory / "data", host="127.0.0.1", port=0, public_url=None, kafka=kafka, **grace)
+
+
 @contextlib.asynccontextmanager
-async def _hub(directory: Path) -> AsyncIterator[tuple[str, PartnerKey, str]]:
-    """A hub that serves on a free loopback port: its address, the operator's key, the verifier key."""
-    settings = Settings.read(data_dir=directory / "data", host="127.0.0.1", port=0, public_url=None)
+async def _hub(directory: Path, settings: Settings) -> AsyncIterator[tuple[Place, PartnerKey]]:
+    """The hub, and the operator's key."""
     async with Hub.open(settings) as hub:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
@@ -82,7 +90,8 @@ async def _hub(directory: Path) -> AsyncIterator[tuple[str, PartnerKey, str]]:
             await ready
             vkey = (directory / "data" / "hub.vkey").read_text(encoding="utf-8")
             (directory / "hub.vkey").write_text(vkey, encoding="utf-8")
-            yield ready.result(), PartnerKey("operator", OPERATOR_KID, hub.operator_key), vkey
+            place = Place(ready.result(), vkey, settings.kafka)
+            yield place, PartnerKey("operator", OPERATOR_KID, hub.operator_key)
         except asyncio.CancelledError:
             if not serving.done():
                 raise
@@ -115,9 +124,9 @@ async def _agree(story: Story, keys: dict[str, PartnerKey], client: Client, dire
         keep.keep_json(directory / "agreements" / f"{agreement['id']}.json", document)
 
 
-async def _audit(directory: Path, vkey: str, result: Result) -> None:
+async def _audit(directory: Path, settings: Settings, vkey: str, result: Result) -> None:
     """With the hub stopped: the ledger and the newest checkpoint to files, then the auditor over everything."""
-    log = EmbeddedLog.open(directory / "data" / "comity.db", read_only=True)
+    log = await open_log(settings, DataDir(settings.data_dir))
     try:
         records, after = [], -1
         while page := await log.read(LEDGER, after=after, limit=PAGE):

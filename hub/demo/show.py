@@ -27,8 +27,10 @@ class Stage:
         """One line of plain and (text, style) parts, cut at the edge rather than wrapped."""
         self._console.print(Text.assemble(" " * indent, *parts), no_wrap=True, overflow="ellipsis", crop=True)
 
-    def opening(self, url: str) -> None:
+    def opening(self, url: str, kafka: str | None) -> None:
         self.line(("Comity demo", "bold"), f"  a real hub on {url}; agencies, agreements and notices are fictitious")
+        if kafka is not None:
+            self.line(f"Its log is Apache Kafka at {kafka}; partners publish and subscribe there, natively")
 
     def agencies(self, agencies: Sequence[Agency]) -> None:
         countries = len({agency.id[:2] for agency in agencies})

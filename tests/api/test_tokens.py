@@ -92,12 +92,12 @@ async def test_an_assertion_is_used_once_and_stays_used_after_a_restart(rig, tmp
     assert (await ask(rig, signed)).status_code == 200
     assert "used before" in problem(await ask(rig, signed), 401, "invalid_client")
     used = UsedAssertions(tmp_path / "used.db")
-    assert used.spend(A, "one", 200, 100) and not used.spend(A, "one", 200, 101)
+    assert await used.spend(A, "one", 200, 100) and not await used.spend(A, "one", 200, 101)
     used.close()
     again = UsedAssertions(tmp_path / "used.db")
-    assert not again.spend(A, "one", 200, 102)
-    assert again.spend(B, "one", 200, 102), "a jti is the client's own"
-    assert again.spend(A, "one", 300, 200), "and forgotten when no assertion with it could be accepted"
+    assert not await again.spend(A, "one", 200, 102)
+    assert await again.spend(B, "one", 200, 102), "a jti is the client's own"
+    assert await again.spend(A, "one", 300, 200), "and forgotten when no assertion with it could be accepted"
     again.close()
 
 
