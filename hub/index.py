@@ -116,7 +116,11 @@ class Index:
                 return
             self._started += 1
             this, wanted, self._wanted = self._started, self._wanted, set()
-            await self._follow(wanted)
+            try:
+                await self._follow(wanted)
+            except BaseException:
+                self._wanted |= wanted  # for those who wait for this run and now make the next
+                raise
             self._finished = this
 
     async def run(self) -> None:

@@ -23,6 +23,7 @@ from hub.log import Log, Record, Unavailable
 
 REFUSED_HEADER = "comity-refused"
 ACK_SECONDS = 8 * 86_400
+PATIENCE = 12.0  # seconds: longer than another broker needs to take over, shorter than a client's own patience
 REMEMBERED_REFUSALS = 20_000
 
 
@@ -60,8 +61,16 @@ class Intake:
     async def take(self, raw: bytes, owner: str, *, traceparent: str | None = None) -> Taken:
         """Judge the message of `owner` and make it durable; Problem with the reason code when it is refused.
 
-        A refused one is written down too, marked so that the router records the refusal and delivers nothing.
+        A refused one is written down too, marked so that the router records the refusal and delivers nothing. When the log
+        does not answer in PATIENCE seconds the message may be durable or not; sent again, it gets the answer it would have.
         """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._take(raw, owner, traceparent)
+        except TimeoutError:
+            raise Unavailable(f"the log did not answer in {PATIENCE:.0f} s") from None
+
+    async def _take(self, raw: bytes, owner: str, traceparent: str | None) -> Taken:
         if len(self._unjudged) >= self._max_pending and await self._backlog() >= self._max_pending:
             raise Problem("busy", "more messages wait than the hub takes; send the same bytes again", retry_after=1)
         if self._shared or owner not in self._complete:

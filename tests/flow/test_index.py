@@ -443,3 +443,29 @@ async def test_it_keeps_up_with_five_thousand_entries_a_second(tmp_path):
     assert total / seconds > 5_000, f"{total / seconds:.0f} entries a second of CPU"
     index.close()
     await log.close()
+
+
+async def test_whoever_waits_for_a_catch_up_that_ends_early_still_gets_what_it_asked_for(log, index):
+    """Two callers share a run; its owner gives up in the middle. The other's agency is followed all the same."""
+    raw = message("at-cert", "j-1")
+    await post(log, raw)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    read = log.read
+
+    async def slow(*args, **options):
+        reached.set()
+        await go_on.wait()
+        return await read(*args, **options)
+
+    log.read = slow
+    owner = asyncio.create_task(index.catch_up())
+    await reached.wait()
+    later = [asyncio.create_task(index.catch_up(name)) for name in ("at-cert", "de-bsi")]
+    await asyncio.sleep(0)
+    reached.clear()
+    owner.cancel()
+    await reached.wait()  # the first of the two runs for both …
+    later[0].cancel()  # … and gives up as well
+    go_on.set()
+    await later[1]
+    assert (await index.notice("at-cert", "j-1")).status == "pending"

@@ -34,7 +34,7 @@ from aiokafka.structs import TopicPartition
 
 from hub.core.address import KafkaAddress
 from hub.log import LogError, Unavailable, UnknownTopic
-from hub.log.kafka.connecting import bounded, gather, options, unavailable
+from hub.log.kafka.connecting import bounded, gather, options, unavailable, within
 from hub.log.kafka.records import Fetched, decode
 from hub.log.topics import configs
 
@@ -245,8 +245,12 @@ class Cluster:
     async def _on_leaders(
         self, wanted: Mapping[str, int], ask: Callable[[int, Mapping[str, int]], Awaitable[dict[str, T]]]
     ) -> dict[str, T]:
-        """Each topic asked of its leader; again after a look at the cluster, while that may help."""
-        deadline = time.monotonic() + PATIENCE
+        """Each topic asked of its leader; again after a look at the cluster, while that may help. Unavailable."""
+        return await within(PATIENCE, self._ask_leaders(wanted, ask), f"{self.address}: a request")
+
+    async def _ask_leaders(
+        self, wanted: Mapping[str, int], ask: Callable[[int, Mapping[str, int]], Awaitable[dict[str, T]]]
+    ) -> dict[str, T]:
         while True:
             shares: dict[int, dict[str, int]] = defaultdict(dict)
             leaderless = []
@@ -265,7 +269,7 @@ class Cluster:
                 return found
             except (KafkaError, OSError) as error:
                 passing = isinstance(error, OSError) or error.retriable or getattr(error, "invalid_metadata", False)
-                if not passing or time.monotonic() > deadline or self.closed:
+                if not passing or self.closed:
                     raise unavailable(self.address, error) from error
             await asyncio.sleep(PAUSE)
             await self.refresh()
