@@ -139,8 +139,8 @@ class RegistryProcess:
         return outputs
 
     async def _forget(self) -> None:
-        """Back to what is committed."""
-        self._follower = Follower(self._log)
+        """Back to what is committed; `settled`, so that what the holder before us was committing is not overlooked."""
+        self._follower = Follower(self._log, settled=True)
         await self._follower.catch_up()
 
     async def _judge(self, document: bytes, recorded: int) -> list[tuple[str, Record]]:

@@ -334,7 +334,7 @@ async def test_a_newer_claim_fences_the_older(log, shard, source, out, place):
         assert await new.batch() == batch
         old = new
     await old.commit(batch, [(out, Record(b"alive"))], {})
-    assert values(await log.read(out)) == [b"alive"]
+    assert values(await log.read(out, settled=True)) == [b"alive"]
 
 
 async def test_a_claim_of_another_shard_fences_nobody(log, shard, source, place):
