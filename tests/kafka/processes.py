@@ -70,7 +70,7 @@ class Processes:
             "COMITY_CHECKPOINT_INTERVAL_MS": "50",
             **environment,
         }
-        self._all: list[Process] = []
+        self._children: list[subprocess.Popen[str]] = []
 
     def begin(self, role: str, **environment: str) -> tuple[subprocess.Popen[str], Path]:
         number = len(list(self.home.glob("*.log")))
@@ -79,6 +79,7 @@ class Processes:
             [COMITY, role, "-o", "json", "--port", "0", "--dir", self.home / f"{number}-{role}"],
             env=self._environment | environment, stdout=subprocess.PIPE, stderr=log.open("w"), text=True,
         )  # fmt: skip
+        self._children.append(child)
         return child, log
 
     async def start(self, *roles: str, **environment: str) -> list[Process]:
@@ -91,15 +92,14 @@ class Processes:
             assert line, f"{role} ended:\n{log.read_text()}"
             said = json.loads(line)
             started.append(Process(role, child, said.get("serves") or said["hub"], log))
-        self._all += started
         return started
 
     def close(self) -> None:
-        for process in self._all:
+        for child in self._children:
             with suppress(ProcessLookupError):
-                process.child.send_signal(signal.SIGCONT)
-                process.child.kill()
-            process.child.wait()
+                child.send_signal(signal.SIGCONT)
+                child.kill()
+            child.wait()
 
     def client(self, url: str, key: PartnerKey | None = None, vkey: str | None = None) -> Client:
         return Client(url, key or PartnerKey("operator", OPERATOR_KID, self.operator), vkey=vkey, patience=40.0)
