@@ -34,6 +34,7 @@ REFUSED_HEADER = "comity-refused"
 READ_TYPE = "application/vnd.comity.read+json"
 ACK_MEMORY = 8 * 86_400  # seconds an acknowledgement's jti is remembered
 LOOKED_AT = 4  # remembered entries, for every message: whether they may be forgotten
+MAX_OUTPUTS = 16 * 1_048_576  # bytes that one commit writes, about: large notices to many make a batch shorter
 MOVED = "moved"  # in the state of a shard that other shards have taken over: nobody may work on it again
 
 
@@ -50,6 +51,8 @@ class Plan:
     memory: Memory
     random: Callable[[int], bytes]
     outputs: list[tuple[str, Record]] = field(default_factory=list)
+    judged: int = 0  # messages
+    size: int = 0  # bytes of the outputs' values
     time: str = ""
 
     def __post_init__(self) -> None:
@@ -259,9 +262,9 @@ class Router:
             await self._follower.catch_up()
         plan = await asyncio.to_thread(self._judge, batch, at)
         await self._settle()
-        self._committing = batch
-        self._commit = asyncio.create_task(claim.commit(batch, plan.outputs, self._memory.hand_over()))
-        return len(batch)
+        self._committing = batch[: plan.judged]  # the rest comes again
+        self._commit = asyncio.create_task(claim.commit(self._committing, plan.outputs, self._memory.hand_over()))
+        return plan.judged
 
     async def _settle(self) -> None:
         """Wait for the commit that is under way."""
@@ -279,9 +282,12 @@ class Router:
     def _judge(self, batch: Sequence[Message], at: int) -> Plan:
         """In a thread, so that an API in the same process goes on answering."""
         plan = Plan(at, self._follower.registry.view(), self._memory, self._random)
-        for message in batch:
-            plan.add(message)
-        self._memory.forget(at, LOOKED_AT * len(batch))
+        while plan.judged < len(batch) and plan.size < MAX_OUTPUTS:
+            before = len(plan.outputs)
+            plan.add(batch[plan.judged])
+            plan.judged += 1
+            plan.size += sum(len(made.value) for _, made in plan.outputs[before:])
+        self._memory.forget(at, LOOKED_AT * plan.judged)
         return plan
 
     async def close(self) -> None:

@@ -323,3 +323,19 @@ async def test_only_an_auditor_reads_the_ledger_on_record(hub: Hub) -> None:
     await hub.router.step()
     told = {sealed["sender"]: (leaf["kind"], leaf["outcome"]) for leaf, sealed in (await hub.ledger())[-2:]}
     assert told == {A: ("notice", "refused"), D: ("read", "accepted")}
+
+
+async def test_a_commit_is_bounded_by_bytes_and_order_is_kept(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large notices to many make shorter batches; what was left comes next, in both ways to run."""
+    monkeypatch.setattr("hub.router.MAX_OUTPUTS", 10_000)
+    await hub.post(A, *(hub.world.notice(A) for _ in range(20)))
+    handled = await hub.router.step()
+    assert 1 <= handled < 10
+    assert len(await hub.deliveries(B)) == handled
+    running = asyncio.create_task(hub.router.run())
+    async with asyncio.timeout(10):
+        while len(await hub.deliveries(B)) < 20:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    numbers = [int(stored.record.headers["ce_number"]) for stored in await hub.deliveries(B)]
+    assert numbers == list(range(1, 21))
