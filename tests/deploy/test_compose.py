@@ -29,12 +29,12 @@ every_service = pytest.mark.parametrize("service", SERVICES.values(), ids=list(S
 
 
 def test_every_role_is_a_service_of_its_own() -> None:
-    assert {"kafka-1", "access", *ROLES} <= set(SERVICES)
+    assert {"kafka-1", "topics", "access", *ROLES} <= set(SERVICES)
     assert all(SERVICES[role]["command"] == [role] for role in ROLES)
 
 
 def test_one_node_is_the_default_and_demo_and_three_are_asked_for() -> None:
-    assert set(composition.read(profiles=frozenset())["services"]) == {"kafka-1", "access", *ROLES}
+    assert set(composition.read(profiles=frozenset())["services"]) == {"kafka-1", "topics", "access", *ROLES}
     three = composition.read(profiles=frozenset({"three"}))["services"]
     assert {name for name in three if name.startswith("kafka")} == {"kafka-1", "kafka-2", "kafka-3"}
 
@@ -53,8 +53,8 @@ def test_a_service_has_no_rights_to_lose(service: dict[str, Any]) -> None:
 def test_a_service_is_limited_and_comes_back(service: dict[str, Any]) -> None:
     assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"])
     assert service["pids_limit"] <= 1024
-    assert service["restart"] in ("unless-stopped", "no")
-    assert (service["restart"] == "no") == service.get("healthcheck", {}).get("disable", False)
+    runs_to_its_end = service.get("healthcheck", {}).get("disable", False)
+    assert service["restart"] in (("no", "on-failure") if runs_to_its_end else ("unless-stopped",))
 
 
 @every_service
@@ -97,7 +97,7 @@ def test_nobody_has_a_secret_that_is_not_his() -> None:
         return {name for name, service in SERVICES.items() if secret in service["secrets"]}
 
     brokers = {"kafka-1", "kafka-2", "kafka-3"}
-    assert holders("admin.password") == brokers | {"access"}
+    assert holders("admin.password") == brokers | {"topics", "access"}
     assert holders("broker.pem") == brokers
     assert holders("operator.pem") == {"registry", "demo-setup"}
     assert holders("hub.pem") == ROLES - {"router"}
@@ -121,7 +121,17 @@ def test_who_has_a_key_is_told_so_and_nobody_else() -> None:
 def test_every_address_can_be_understood(name: str) -> None:
     address = KafkaAddress.parse(OURS[name]["environment"]["COMITY_KAFKA"])
     assert address.brokers == ("kafka-1:9092",)
-    assert address.user == ("admin" if name == "access" else "hub")
+    assert address.user == ("admin" if name in ("topics", "access") else "hub")
+
+
+def test_nobody_waits_for_what_never_comes() -> None:
+    """Who is waited for to end does end, and who is waited for to be healthy says so."""
+    for name, service in SERVICES.items():
+        for other, wanted in service.get("depends_on", {}).items():
+            ends = SERVICES[other]["healthcheck"].get("disable", False)
+            assert wanted["condition"] == "service_started" or ends == (
+                wanted["condition"] == "service_completed_successfully"
+            ), f"{name} waits for {other}"
 
 
 def fault(words: list[str]) -> str | None:
