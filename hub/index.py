@@ -102,8 +102,6 @@ class Index:
         """Ledger entries indexed."""
         return self.tree.size
 
-    # Following the log
-
     async def catch_up(self, *agencies: str) -> None:
         """Take in everything committed before this call; of messages not judged yet, those of the `agencies` named.
 

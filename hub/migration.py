@@ -7,18 +7,17 @@ written by a claim, and last the directory is marked: a hub that went on in two 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from hub import layout, notary, registry
-from hub.app import open_log
 from hub.config import Settings
 from hub.core.errors import ComityError
 from hub.datadir import DataDir
 from hub.log import Log, Record, Shard, Stored
 from hub.log.embedded import EmbeddedLog
+from hub.log.kafka import KafkaLog
 from hub.router import NOTICES
 
 PAGE = 500
@@ -45,7 +44,7 @@ async def migrate(settings: Settings, progress: Progress = lambda done, total: N
     try:
         source = EmbeddedLog.open(directory.log)
         try:
-            target = await open_log(settings, directory)
+            target = await KafkaLog.open(str(settings.kafka), replication=settings.replication)
             try:
                 moved = await _copy(source, target, progress)
             finally:
@@ -58,7 +57,7 @@ async def migrate(settings: Settings, progress: Progress = lambda done, total: N
         directory.unlock()
 
 
-async def _copy(source: Log, target: Log, progress: Progress) -> Moved:
+async def _copy(source: Log, target: KafkaLog, progress: Progress) -> Moved:
     topics = [topic for topic in await source.topics() if topic != layout.LAYOUT]
     ends = {topic: await source.end(topic) for topic in topics}
     total, done, copied = sum(end + 1 for end in ends.values()), 0, 0
@@ -77,7 +76,7 @@ async def _copy(source: Log, target: Log, progress: Progress) -> Moved:
     return Moved(len(topics), total, copied, ends.get("comity.ledger", -1) + 1)
 
 
-async def _copy_topic(source: Log, target: Log, topic: str) -> AsyncIterator[tuple[bool, int]]:
+async def _copy_topic(source: Log, target: KafkaLog, topic: str) -> AsyncIterator[tuple[bool, int]]:
     """Yields (whether copied now, how many records)."""
     there, after = await target.end(topic), -1
     while page := await source.read(topic, after=after, limit=PAGE):
@@ -90,8 +89,8 @@ async def _copy_topic(source: Log, target: Log, topic: str) -> AsyncIterator[tup
         old = [stored for stored in page if stored.offset <= there]
         await _compare(target, topic, old)
         new = page[len(old) :]
-        offsets = await asyncio.gather(*(target.append(topic, stored.record) for stored in new))
-        if list(offsets) != [stored.offset for stored in new]:
+        offsets = await target.append_all(topic, [stored.record for stored in new])
+        if offsets != [stored.offset for stored in new]:
             raise MigrationError(f"{topic}: somebody else writes to it on the cluster; stop that, wipe it, start again")
         after = page[-1].offset
         for part, records in itertools.groupby(page, key=lambda stored: stored.offset > there):

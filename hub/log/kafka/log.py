@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from hub.core.address import KafkaAddress
@@ -92,6 +93,14 @@ class KafkaLog:
         finally:
             self._appending.discard(done)
             done.cancel()
+
+    async def append_all(self, topic: str, records: Sequence[Record]) -> list[int]:
+        """Append in order, without a gap, and faster than one by one: what moving a hub needs. Not of the port.
+
+        When it fails, some first ones of the records are there, or none.
+        """
+        self._check_open()
+        return await self._appender.append_all([encode(topic, record) for record in records]) if records else []
 
     async def read(
         self, topic: str, after: int = -1, limit: int = 500, wait: float = 0.0, *, settled: bool = False

@@ -108,6 +108,24 @@ class Appender:
         offset: int = told.offset
         return offset
 
+    async def append_all(self, records: Sequence[Encoded]) -> list[int]:
+        """Records of one topic, in order: their offsets. When it fails, some first ones of them are there, or none."""
+        topic, offsets = records[0].topic, list[int]()
+        async with self._order:
+            await self._cluster.require(topic)
+            limits = await check_sizes(self._cluster, records)
+            producer = self._producer or await self._start()
+            for batch in batches(records, limits[topic], transactional=False):
+                count = batch.record_count()
+                sent = await self._asked(producer, topic, producer.send_batch(batch, topic, partition=0))
+                first = (await self._asked(producer, topic, asyncio.shield(sent))).offset
+                if first < 0:
+                    raise Unavailable(
+                        f"an append to {topic} succeeded, at an offset that the broker does not tell; read it"
+                    )
+                offsets += range(first, first + count)
+        return offsets
+
     async def _send(self, producer: AIOKafkaProducer, record: Encoded) -> Awaitable[Any]:
         answer: Awaitable[Any] = await producer.send(
             record.topic, record.value, record.key, partition=0, headers=record.headers
