@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -33,7 +34,11 @@ LEDGER = "comity.ledger"
 REFUSED_HEADER = "comity-refused"
 READ_TYPE = "application/vnd.comity.read+json"
 ACK_MEMORY = 8 * 86_400  # seconds an acknowledgement's jti is remembered
+AT_ONCE = 16  # messages judged before others in the event loop have their turn: about 3 ms
 LOOKED_AT = 4  # remembered entries, for every message: whether they may be forgotten
+# Seconds from one batch to the next while few messages wait: a transaction costs a router and the brokers as much as many
+# notices, and the first message after a pause does not wait at all.
+PACE = 0.008
 MAX_OUTPUTS = 16 * 1_048_576  # bytes that one commit writes, about: large notices to many make a batch shorter
 MOVED = "moved"  # in the state of a shard that other shards have taken over: nobody may work on it again
 
@@ -242,8 +247,13 @@ class Router:
     async def run(self) -> None:
         """For ever, judging one batch while the one before is being committed."""
         try:
+            began = 0.0
             while True:
-                if not await self._advance(wait=0.0 if self._commit else 1.0):
+                if self._claim is not None and (early := began + PACE - time.monotonic()) > 0:
+                    if self._claim.lag() < self._limit:
+                        await asyncio.sleep(early)
+                began = time.monotonic()
+                if not await self._advance(wait=MEANWHILE if self._commit else 1.0):
                     await self._settle()
         except BaseException:
             self._discard()
@@ -252,15 +262,18 @@ class Router:
     async def _advance(self, wait: float) -> int:
         """Judge the next batch and set off its commit, behind the one before."""
         claim = self._claim or await self.open()
+        import time as _t
+        a=_t.perf_counter()
         batch = await claim.batch(self._limit, wait, after=self._committing)
         if not batch:
             return 0
+        b=_t.perf_counter()
         # Time first, then the registry to its end: a decision at or after an event's effective moment has seen the event.
         # Where one process does all, the gate also keeps a registry event from being dated between the two.
         async with self._gate:
             at = max(self._clock(), self._memory.at)
             await self._follower.catch_up()
-        plan = await asyncio.to_thread(self._judge, batch, at)
+        plan = await self._judge(batch, at)
         await self._settle()
         self._committing = batch[: plan.judged]  # the rest comes again
         self._commit = asyncio.create_task(claim.commit(self._committing, plan.outputs, self._memory.hand_over()))
@@ -279,14 +292,19 @@ class Router:
             self._commit.cancel()
         self._claim, self._commit, self._committing = None, None, []
 
-    def _judge(self, batch: Sequence[Message], at: int) -> Plan:
-        """In a thread, so that an API in the same process goes on answering."""
+    async def _judge(self, batch: Sequence[Message], at: int) -> Plan:
+        """A few at a time, so that the commit before goes on meanwhile, and an API in the same process goes on answering.
+
+        Not in a thread: for every signature it would give Python's lock away, and wait until it has it back.
+        """
         plan = Plan(at, self._follower.registry.view(), self._memory, self._random)
         while plan.judged < len(batch) and plan.size < MAX_OUTPUTS:
             before = len(plan.outputs)
             plan.add(batch[plan.judged])
             plan.judged += 1
             plan.size += sum(len(made.value) for _, made in plan.outputs[before:])
+            if plan.judged % AT_ONCE == 0:
+                await asyncio.sleep(0)
         self._memory.forget(at, LOOKED_AT * plan.judged)
         return plan
 
