@@ -39,6 +39,7 @@ LOOKED_AT = 4  # remembered entries, for every message: whether they may be forg
 # Seconds from one batch to the next while few messages wait: a transaction costs a router and the brokers as much as many
 # notices, and the first message after a pause does not wait at all.
 PACE = 0.008
+MEANWHILE = 0.002  # seconds to wait for messages while a commit is under way: after that it is waited for
 MAX_OUTPUTS = 16 * 1_048_576  # bytes that one commit writes, about: large notices to many make a batch shorter
 MOVED = "moved"  # in the state of a shard that other shards have taken over: nobody may work on it again
 
@@ -249,9 +250,9 @@ class Router:
         try:
             began = 0.0
             while True:
-                if self._claim is not None and (early := began + PACE - time.monotonic()) > 0:
-                    if self._claim.lag() < self._limit:
-                        await asyncio.sleep(early)
+                early = began + PACE - time.monotonic()
+                if early > 0 and self._claim is not None and self._claim.lag() < self._limit:
+                    await asyncio.sleep(early)
                 began = time.monotonic()
                 if not await self._advance(wait=MEANWHILE if self._commit else 1.0):
                     await self._settle()
@@ -262,12 +263,9 @@ class Router:
     async def _advance(self, wait: float) -> int:
         """Judge the next batch and set off its commit, behind the one before."""
         claim = self._claim or await self.open()
-        import time as _t
-        a=_t.perf_counter()
         batch = await claim.batch(self._limit, wait, after=self._committing)
         if not batch:
             return 0
-        b=_t.perf_counter()
         # Time first, then the registry to its end: a decision at or after an event's effective moment has seen the event.
         # Where one process does all, the gate also keeps a registry event from being dated between the two.
         async with self._gate:

@@ -21,6 +21,8 @@ from hub.log.kafka.state import BARRIER
 ROOM = 32 * 1_048_576  # bytes of records at hand, over all topics
 LEAST = 256 * 1024  # of one topic, however many there are
 HELD = 0.25  # seconds that a broker holds a fetch for records to come
+PLENTY = 128 * 1024  # bytes of records in one answer, from which on the next request follows at once
+GATHER = 0.004  # seconds before it otherwise: what a record may wait for others
 DISCOVERY = 1.0  # seconds between looks for new topics
 IDLE = 0.3  # seconds without a commit after which the state topic is watched
 
@@ -45,6 +47,7 @@ class Feed:
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._discovered = 0.0
+        self._gained = 0  # bytes of records that ever came
 
     async def batch(self, limit: int, wait: float, positions: Mapping[str, int]) -> list[Stored]:
         """Up to `limit` records behind `positions`. Fenced, Unavailable; LogError when records are gone unread."""
@@ -53,7 +56,7 @@ class Feed:
             self._task = asyncio.create_task(self._run(), name=f"kafka-feed-{self._shard.name}")
         deadline = time.monotonic() + wait
         found = self._choose(limit, positions)
-        if not found and limit > 0:
+        if not found and limit > 0 and wait <= 0:
             # Nothing at hand does not mean that there is nothing: the caller may know better.
             await self._look(wait=0.0, lane="read")
             found = self._choose(limit, positions)
@@ -112,7 +115,11 @@ class Feed:
             while True:
                 if time.monotonic() - self._discovered > DISCOVERY:
                     await self._discover()
+                gained = self._gained
                 full = await self._look(wait=HELD, lane=self._state_topic, watch=True)
+                if 0 < self._gained - gained < PLENTY:
+                    # A few records came, more will: a request for each would cost more than to route them.
+                    await asyncio.sleep(GATHER)
                 if full:
                     self._room.clear()
                     await _until(self._room, 0.02)
@@ -147,7 +154,9 @@ class Feed:
         self._next[topic], self._ends[topic] = part.next, part.stable
         if part.records:
             self._hand[topic].extend(part.records)
-            self._bytes[topic] += sum(len(stored.record.value) for stored in part.records)
+            came = sum(len(stored.record.value) for stored in part.records)
+            self._bytes[topic] += came
+            self._gained += came
             self._news.set()
 
     def _see_rivals(self, part: Fetched | None) -> None:
