@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from hub.clock import Clock
 from hub.core import envelope, record, strict
 from hub.core.decision import Received, Seen
 from hub.core.errors import ComityError, Refusal
+from hub.core.messages import notice_headers
 from hub.core.process import Accepted, Duplicate, Outcome, Refused, Stored, process
 from hub.core.registry import View
 from hub.follow import Follower
@@ -59,13 +59,9 @@ class Plan:
     outputs: list[tuple[str, Record]] = field(default_factory=list)
     judged: int = 0  # messages
     size: int = 0  # bytes of the outputs' values
-    time: str = ""
 
     def __post_init__(self) -> None:
         self.memory.at = self.at
-        self.time = (
-            datetime.fromtimestamp(self.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
 
     def add(self, message: Message) -> None:
         """Judge one message and plan what it leads to."""
@@ -108,11 +104,12 @@ class Plan:
             {"sender": notice.iss, "jti": notice.jti, "type": notice.type, "kid": outcome.envelope.kid,
              "by": "router", "source": _source(message)},
         )  # fmt: skip
+        about = notice_headers(notice, self.at, message.record.headers.get("traceparent"))
         for delivery in deliveries:
             value = (
                 envelope.withhold(outcome.envelope, delivery.withheld) if delivery.withheld else outcome.envelope.raw
             )
-            headers = self._delivery_headers(message, outcome, delivery, tree)
+            headers = about | _delivered(delivery, tree)
             self.outputs.append((DELIVERIES + delivery.recipient, Record(value, notice.subject, headers)))
         received = tuple(Received(d.recipient, d.agreement, d.version, d.clause) for d in deliveries)
         self.memory.remember(notice.iss, notice.jti, Seen(outcome.digest, notice.exp, received))
@@ -168,28 +165,16 @@ class Plan:
         self.outputs.append((LEDGER, Record(value)))
         return tree
 
-    def _delivery_headers(
-        self, message: Message, outcome: Accepted, delivery: record.Delivery, tree: record.DeliveryTree
-    ) -> dict[str, str]:
-        """CloudEvents 1.0 Kafka binding, binary mode; hints for the reader, only the signed bytes are believed."""
-        notice = outcome.notice
-        headers = {
-            "ce_specversion": "1.0",
-            "ce_id": notice.jti,
-            "ce_source": f"/agencies/{notice.iss}",
-            "ce_type": f"comity.notice.{notice.type}",
-            "ce_time": self.time,
-            "ce_subject": notice.subject,
-            "content-type": "application/sd-jwt",
-            "ce_number": str(delivery.number),
-            "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
-            "ce_withheld": ",".join(delivery.withheld),
-            "ce_reason": delivery.reason,
-            "ce_salt": strict.b64(tree.salts[delivery.recipient]),
-        }
-        if trace := message.record.headers.get("traceparent"):
-            headers["traceparent"] = trace
-        return headers
+
+def _delivered(delivery: record.Delivery, tree: record.DeliveryTree) -> dict[str, str]:
+    """What a delivery says beside the notice's own headers: extension attributes of CloudEvents."""
+    return {
+        "ce_number": str(delivery.number),
+        "ce_agreement": f"{delivery.agreement}@{delivery.version}/{delivery.clause}",
+        "ce_withheld": ",".join(delivery.withheld),
+        "ce_reason": delivery.reason,
+        "ce_salt": strict.b64(tree.salts[delivery.recipient]),
+    }
 
 
 def _refused_at_the_door(outcome: Outcome, said: str) -> Refused:

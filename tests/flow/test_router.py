@@ -339,3 +339,15 @@ async def test_a_commit_is_bounded_by_bytes_and_order_is_kept(hub: Hub, monkeypa
     running.cancel()
     numbers = [int(stored.record.headers["ce_number"]) for stored in await hub.deliveries(B)]
     assert numbers == list(range(1, 21))
+
+
+@pytest.mark.parametrize("trace", ["x" * 900_000, "00-zz", ""])
+async def test_what_a_sender_writes_into_a_header_goes_no_further(hub: Hub, trace: str) -> None:
+    """An agency that writes to its topic itself may put anything there: were it passed on, it could stop the router."""
+    good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await hub.post(A, hub.world.notice(A), traceparent=trace, ce_extra="y" * 1000)
+    await hub.post(A, hub.world.notice(A), traceparent=good)
+    assert await hub.router.step() == 2
+    first, second = (stored.record.headers for stored in await hub.deliveries(B))
+    assert "traceparent" not in first and "ce_extra" not in first
+    assert second["traceparent"] == good
