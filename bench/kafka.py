@@ -22,7 +22,7 @@ from typing import Any
 from bench import world
 from bench.broker import broker
 from bench.process import Process, start
-from hub.router import LEDGER
+from hub.plan import LEDGER
 
 Progress = Callable[[str], None]
 SPLIT = world.SENDERS["6"][:3], world.SENDERS["6"][3:]

@@ -17,7 +17,7 @@ from hub.core.messages import notice_headers
 from hub.log import Record
 from hub.log.kafka import KafkaLog
 from hub.log.topics import NOTICES
-from hub.router import LEDGER
+from hub.plan import LEDGER
 from schemas.notice import validate
 
 AT_ONCE = 1_000  # appends under way

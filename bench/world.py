@@ -10,8 +10,8 @@ from hub.clock import Clock
 from hub.index import CHECKPOINTS, REQUESTS
 from hub.log import Log, Record, Shard, Stored
 from hub.log.topics import DELIVERIES, NOTICES
+from hub.plan import LEDGER
 from hub.registry import HUB_KID, OPERATOR_KID, RegistryProcess
-from hub.router import LEDGER
 
 # Whose topics are read in a round: the topic of one sender, or of six, each with its one partition.
 SENDERS = {"1": partners.SENDERS[:1], "6": partners.SENDERS[1:7]}

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hub.core.errors import ComityError
 from hub.log import Claim, Log, Record, Shard, Stored
+from hub.log.topics import NOTICES
 from hub.memory import Grants, moved
-from hub.router import MOVED, NOTICES
+from hub.router import MOVED
 
 LAYOUT = "comity.layout"
 MOST = 256

@@ -18,7 +18,7 @@ from hub.datadir import DataDir
 from hub.log import Log, Record, Shard, Stored
 from hub.log.embedded import EmbeddedLog
 from hub.log.kafka import KafkaLog
-from hub.router import NOTICES
+from hub.log.topics import NOTICES
 
 PAGE = 500
 CHUNK = 5_000  # entries of state in one commit

@@ -12,8 +12,9 @@ from hub.clock import Clock
 from hub.index import CHECKPOINTS, LEDGER, REQUESTS
 from hub.log import Log, Record, Shard
 from hub.log.embedded import EmbeddedLog
+from hub.log.topics import NOTICES
 from hub.registry import HUB_KID, OPERATOR_KID, RegistryProcess
-from hub.router import NOTICES, Router
+from hub.router import Router
 
 SHARD = Shard("router-0", prefix=NOTICES)
 WARM_UP = 200  # notices

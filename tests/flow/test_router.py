@@ -351,3 +351,28 @@ async def test_what_a_sender_writes_into_a_header_goes_no_further(hub: Hub, trac
     first, second = (stored.record.headers for stored in await hub.deliveries(B))
     assert "traceparent" not in first and "ce_extra" not in first
     assert second["traceparent"] == good
+
+
+async def test_a_router_told_to_stop_finishes_its_commit_and_gives_the_shard_back(hub: Hub) -> None:
+    """Cancelled in the middle of a commit: it is there, and the claim is over, with nothing left open."""
+    claim = await hub.router.open()
+    commit, begun = claim.commit, asyncio.Event()
+
+    async def slow(*args: Any) -> list[int]:
+        begun.set()
+        await asyncio.sleep(0.1)
+        return await commit(*args)
+
+    claim.commit = slow  # type: ignore[method-assign]
+    await hub.post(A, hub.world.notice(A))
+    running = asyncio.create_task(hub.router.run())
+    await begun.wait()
+    running.cancel()
+    await asyncio.wait({running}, timeout=5)
+    assert running.cancelled()
+    assert len(await hub.deliveries(B)) == 1
+    with pytest.raises(Fenced, match="released"):
+        await claim.batch()
+    await hub.post(A, hub.world.notice(A))
+    assert await hub.router.step() == 1
+    assert [d.record.headers["ce_number"] for d in await hub.deliveries(B)] == ["1", "2"]
