@@ -170,6 +170,8 @@ class Cluster:
 
     async def delete_before(self, topic: str, offset: int) -> None:
         """Let the brokers drop the records before an offset."""
+        if offset < 0:
+            raise ValueError(f"{topic}: {offset} is no offset; to Kafka it would mean everything")
         admin = await self._administer()
         await self._ask(lambda: admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(offset)}))
 

@@ -101,12 +101,7 @@ class Appender:
             await check_sizes(self._cluster, [record])
             producer = self._producer or await self._start()
             sent = await self._asked(producer, topic, self._send(producer, record))
-        told = await self._asked(producer, topic, asyncio.shield(sent))
-        if told.offset < 0:
-            # A copy was there already and the broker no longer knows where. It is durable; we cannot say its offset.
-            raise Unavailable(f"the append to {topic} succeeded, at an offset that the broker does not tell; read it")
-        offset: int = told.offset
-        return offset
+        return place(await self._asked(producer, topic, asyncio.shield(sent)))
 
     async def append_all(self, records: Sequence[Encoded]) -> list[int]:
         """Records of one topic, in order: their offsets. When it fails, some first ones of them are there, or none."""
@@ -118,11 +113,7 @@ class Appender:
             for batch in batches(records, limits[topic], transactional=False):
                 count = batch.record_count()
                 sent = await self._asked(producer, topic, producer.send_batch(batch, topic, partition=0))
-                first = (await self._asked(producer, topic, asyncio.shield(sent))).offset
-                if first < 0:
-                    raise Unavailable(
-                        f"an append to {topic} succeeded, at an offset that the broker does not tell; read it"
-                    )
+                first = place(await self._asked(producer, topic, asyncio.shield(sent)))
                 offsets += range(first, first + count)
         return offsets
 
@@ -239,7 +230,7 @@ class Transactions:
             sent.append((batch.record_count(), answer))
         offsets: list[int] = []
         for count, answer in sent:
-            first = (await answer).offset
+            first = place(await answer)
             offsets += range(first, first + count)
         return offsets
 
@@ -266,6 +257,16 @@ class Transactions:
 
     async def discard(self) -> None:
         await discard(self._producer)
+
+
+def place(told: Any) -> int:
+    """The offset that a broker tells. Unavailable when it tells none: it has the records already, and no longer knows where."""
+    if told.offset < 0:
+        raise Unavailable(
+            f"what was written to {told.topic} stands at an offset that the broker does not tell; read it"
+        )
+    offset: int = told.offset
+    return offset
 
 
 def _retrieve(answer: asyncio.Future[Any]) -> None:
