@@ -112,15 +112,23 @@ def one_round(
     this: Run, name: str, count: int, plain: Process, tuned: Process, router: Process
 ) -> dict[str, dict[str, float]]:
     posted = this.post(count, world.SENDERS[name])
+    settle()
     deliveries, ledger = world.relayed("plain")
     told = {
         "plain": plain.ask(
             "run", **posted, deliveries=deliveries, ledger=ledger, batch=world.BATCH, entry=world.LEDGER_BYTES
         ),
-        "tuned": tuned.ask("run", name=name, until=posted["until"]),
     }
+    settle()
+    told["tuned"] = tuned.ask("run", name=name, until=posted["until"])
+    settle()
     router.ask("claim", names=[name])
     return told | {"router": router.ask("run", until=posted["until"])}
+
+
+def settle() -> None:
+    """What was written before must not be on its way to the disk while the next is measured."""
+    os.sync()
 
 
 def figures(rounds: dict[str, list[dict[str, float]]], count: int) -> dict[str, float]:
@@ -143,6 +151,7 @@ def latency(this: Run) -> None:
         router.ask("shard", name="paced", senders=world.SENDERS["6"])
         router.ask("claim", names=["paced"])
         router.ask("start")
+        settle()
         this.progress(f"publishing {rate:,.0f} notices a second")
         told = this.partner.ask("pace", rate=rate, seconds=this.sizes.paced_s, senders=world.SENDERS["6"])
         router.ask("stop")
@@ -177,6 +186,7 @@ def together(processes: list[Process], names: list[list[str]], until: dict[str, 
     """Seconds until the last of them is done."""
     for process, own in zip(processes, names, strict=True):
         process.ask("claim", names=own)
+    settle()
     began = time.perf_counter()
     for process in processes:
         process.say("run", until=until)
