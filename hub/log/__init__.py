@@ -24,7 +24,7 @@ from hub.core.errors import LogError
 
 __all__ = [
     "MAX_RECORD", "Claim", "Fenced", "Log", "LogError", "Record", "Shard", "Stored", "TooLarge", "Unavailable",
-    "UnknownTopic",
+    "UnknownTopic", "moves",
 ]  # fmt: skip
 
 MAX_RECORD = 1_048_576  # bytes of value, key and headers together: what a broker takes by default
@@ -99,6 +99,23 @@ class Shard:
             return False
         owner = topic.removeprefix(self.prefix)
         return int.from_bytes(hashlib.sha256(owner.encode()).digest()[:8], "big") % self.count == self.index
+
+
+def moves(batch: Sequence[Stored], positions: Mapping[str, int]) -> dict[str, int]:
+    """Where a commit of the batch moves the positions: its last offset in each topic.
+
+    LogError when a record is behind what is committed, or they are not in order.
+    """
+    moved: dict[str, int] = {}
+    for stored in batch:
+        at = moved.get(stored.topic, positions.get(stored.topic, -1))
+        if stored.offset <= at:
+            raise LogError(
+                f"{stored.topic} is committed up to {at}, and the batch has {stored.offset} after that: "
+                "commit a batch once, as it came"
+            )
+        moved[stored.topic] = stored.offset
+    return moved
 
 
 class Claim(Protocol):

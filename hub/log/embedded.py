@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
+from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable, moves
 from hub.log.database import LAST_OFFSET, OFFSET_BITS, RESTORE, open_reader, open_writer, unavailable
 from hub.log.entries import Entries
 from hub.log.operations import Append, Commit, CreateTopics, Operation, TakeClaim, claimed, row_of
@@ -213,15 +213,7 @@ class EmbeddedClaim:
     ) -> list[int]:
         async with self._one:
             self._check()
-            moved: dict[str, int] = {}
-            for stored in batch:
-                at = moved.get(stored.topic, self._positions.get(stored.topic, -1))
-                if stored.offset <= at:
-                    raise LogError(
-                        f"{stored.topic} is committed up to {at}, and the batch has {stored.offset} after that: "
-                        "commit a batch once, as it came"
-                    )
-                moved[stored.topic] = stored.offset
+            moved = moves(batch, self._positions)
             changes = dict(state)
             operation = Commit(self._number, self.epoch, self.shard.name, moved, list(outputs), changes, confirm)
             try:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable
+from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable, moves
 from hub.log.kafka import state as states
 from hub.log.kafka.cluster import Cluster, OutOfRange
 from hub.log.kafka.feed import Feed
@@ -103,7 +103,7 @@ class KafkaClaim:
     ) -> list[int]:
         async with self._one:
             self._check()
-            moved = self._moves(batch)
+            moved = moves(batch, self._positions)
             try:
                 prepared, limits = await self._prepare(outputs, state)
             except (Unavailable, asyncio.CancelledError) as error:
@@ -131,19 +131,6 @@ class KafkaClaim:
                 self.end(Fenced(f"shard {self.shard.name}: the end of a commit was sent twice; claim it again"))
             places = {topic: iter(found) for topic, found in offsets.items()}
             return [next(places[topic]) for topic, _ in outputs]
-
-    def _moves(self, batch: Sequence[Stored]) -> dict[str, int]:
-        """The batch's last offset in each topic; LogError when it is behind what is committed, or not in order."""
-        moved: dict[str, int] = {}
-        for stored in batch:
-            at = moved.get(stored.topic, self._positions.get(stored.topic, -1))
-            if stored.offset <= at:
-                raise LogError(
-                    f"{stored.topic} is committed up to {at}, and the batch has {stored.offset} after that: "
-                    "commit a batch once, as it came"
-                )
-            moved[stored.topic] = stored.offset
-        return moved
 
     async def _prepare(
         self, outputs: Sequence[tuple[str, Record]], state: Mapping[str, bytes | None]
