@@ -376,3 +376,25 @@ async def test_a_router_told_to_stop_finishes_its_commit_and_gives_the_shard_bac
     await hub.post(A, hub.world.notice(A))
     assert await hub.router.step() == 1
     assert [d.record.headers["ce_number"] for d in await hub.deliveries(B)] == ["1", "2"]
+
+
+async def test_registry_events_that_were_held_up_are_not_committed_but_dated_anew(hub: Hub) -> None:
+    """Between dating and writing more than half the grace went by: routers may have decided without them by then."""
+    process = RegistryProcess(hub.log, key_of("hub/1"), hub.clock, grace_ms=200)
+    claim = await process.open()
+    commit = claim.commit
+
+    async def held_up(*args: Any) -> list[int]:
+        await asyncio.sleep(0.15)
+        return await commit(*args)
+
+    claim.commit = held_up  # type: ignore[method-assign]
+    before = await hub.log.end("comity.registry")
+    about = {"id": D, "name": D, "role": "partner"}
+    payload = {"statement": "agency.enroll", "agency": about, "key": key_claim(f"{D}/1")}
+    await hub.log.append("comity.requests", Record(hub.world.document(payload, "operator/1", f"{D}/1")))
+    with pytest.raises(Fenced, match="dated"):
+        await process.step()
+    assert await hub.log.end("comity.registry") == before
+    assert await process.step() == 1
+    assert await hub.log.end("comity.registry") == before + 1
