@@ -16,6 +16,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from hub.log import Fenced, LogError, Record, Shard, Stored, Unavailable, moves
 from hub.log.kafka import state as states
 from hub.log.kafka.cluster import Cluster, OutOfRange
@@ -23,6 +25,8 @@ from hub.log.kafka.feed import Feed
 from hub.log.kafka.producing import Transactions, check_sizes
 from hub.log.kafka.records import Encoded, encode
 from hub.log.kafka.state import BARRIER, POSITION, Cleaner, State
+
+logger = structlog.get_logger(__name__)
 
 STATE_TOPICS = "comity.state."
 RESTORE_BYTES = 4 * 1_048_576
@@ -153,8 +157,8 @@ class KafkaClaim:
         """Left undone it costs room and time to restore, and the next pass does it."""
         try:
             await self._cluster.delete_before(self._topic, before)
-        except LogError:
-            return
+        except LogError as error:
+            logger.warning("a state topic was not cut off", shard=self.shard.name, fault=str(error))
 
     async def release(self) -> None:
         """Give the shard back."""
