@@ -7,8 +7,8 @@ import re
 from tests.deploy import composition
 from tests.deploy.composition import ROOT
 
-# The image of the version that tests run had no digest that several parties agreed on. The properties were tried on both.
-PINNED = {"tests": "4.4.0", "docker-compose.yml": "4.3.1"}
+# Not newer: 4.3.0 to 4.4.0 lose the ends of transactions in a restart (docs/decisions/0016).
+PINNED = {"tests": "4.2.1", "docker-compose.yml": "4.2.1"}
 
 
 def test_kafka_is_of_the_versions_that_are_written_down() -> None:

@@ -20,7 +20,7 @@ sleep "${SLOW:-0}"
 for word; do case $word in -DoutputDirectory=*) into=${word#*=} ;; esac; done
 [ -z "${FAIL:-}" ] || { echo "[ERROR] $FAIL"; exit 1; }
 mkdir -p "$into"
-touch "$into/kafka_2.13-4.4.0.jar"
+touch "$into/kafka_2.13-4.2.1.jar"
 """
 JAVA = """#!/bin/sh
 echo "openjdk version \\"${SAYS:-17.0.15}\\" 2025-04-15" >&2
@@ -59,7 +59,7 @@ def complaint(place: dict[str, str], **environment: str) -> str:
 
 
 def cache(place: dict[str, str]) -> Path:
-    return Path(place["HOME"], ".cache", "comity-kafka-4.4.0")
+    return Path(place["HOME"], ".cache", "comity-kafka-4.2.1")
 
 
 def test_many_at_once_download_once_and_all_get_the_same(place: dict[str, str]) -> None:
@@ -67,7 +67,7 @@ def test_many_at_once_download_once_and_all_get_the_same(place: dict[str, str]) 
     told = {process.communicate(timeout=30)[0].strip() for process in began}
     assert told == {str(cache(place))}
     assert Path(place["NOTES"]).read_text() == "called\n"
-    assert [path.name for path in cache(place).iterdir()] == ["kafka_2.13-4.4.0.jar"]
+    assert [path.name for path in cache(place).iterdir()] == ["kafka_2.13-4.2.1.jar"]
 
 
 def test_a_download_that_was_killed_leaves_nothing_that_passes_for_one(place: dict[str, str]) -> None:
@@ -84,7 +84,7 @@ def test_a_download_that_was_killed_leaves_nothing_that_passes_for_one(place: di
 
 def test_what_maven_says_is_passed_on(place: dict[str, str]) -> None:
     told = complaint(place, FAIL="Could not transfer artifact: no route to host")
-    assert "Kafka 4.4.0 could not be downloaded" in told and "no route to host" in told
+    assert "Kafka 4.2.1 could not be downloaded" in told and "no route to host" in told
     assert not cache(place).exists()
 
 

@@ -20,6 +20,7 @@ from tests.faults.story import AGENCIES, DELIVERIES
 from tests.kafka.private import Nodes
 
 ROOT = Path(__file__).resolve().parents[2]
+LAST_WORDS = 40  # lines
 SHRUNK = 700  # bytes: less than any delivery has
 Tell = Callable[..., None]
 
@@ -47,9 +48,13 @@ class Processes:
         return subprocess.Popen(words, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
 
     def ended(self) -> list[str]:
-        """Those that ended without being told to."""
-        return [f"{name} ended by itself: {process.returncode}; see {self._home / name}.log"
+        """Those that ended without being told to, with the last lines that they said."""
+        return [f"{name} ended by itself: {process.returncode}; {self._last_words(name)}"
                 for name, process in self._running.items() if process.poll() is not None]  # fmt: skip
+
+    def _last_words(self, name: str) -> str:
+        log = self._home / f"{name}.log"
+        return f"{log} ends with:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-LAST_WORDS:])
 
     def end(self) -> None:
         for process in [*self._running.values(), *self._passing]:

@@ -204,7 +204,10 @@ class Run:
                 break
             await asyncio.sleep(0.5)
         self.report.healed = round(time.monotonic() - begun, 1)
-        self._blame(await asyncio.to_thread(self._judge, observer))
+        try:
+            self._blame(await asyncio.to_thread(self._judge, observer))
+        except StuckError as stuck:
+            self._blame([f"7: {stuck}"])
 
     def _waiting(self, observer: Observer) -> Iterator[str]:
         try:

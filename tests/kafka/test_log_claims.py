@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 
-from hub.log import Fenced, LogError, Record, Shard
+from hub.log import Fenced, LogError, Record, Shard, Unavailable
 from hub.log.kafka import KafkaClaim, cluster
 from hub.log.kafka import claim as claims
 from hub.log.kafka import records as kafka_records
@@ -194,3 +194,28 @@ async def test_positions_are_in_the_state_topic_and_in_no_group(place: Place) ->
     await place.remove(claims.state_topic(shard))
     again = await place.open()
     assert values(await (await again.claim(shard)).batch(wait=5)) == [b"1", b"2", b"3"]
+
+
+async def test_a_shard_whose_state_holds_a_hanging_transaction_is_not_taken(place: Place) -> None:
+    """What some brokers leave behind (docs/decisions/0016) is made by another producer here: it looks the same."""
+    log, other = await place.open(), await place.open()
+    shard, _, _ = await place.shard(log)
+    topic = claims.state_topic(shard)
+    first = await log.claim(shard)
+    await first.commit([], [], {"kept": b"1"})
+    await first.release()
+    stranger = await Transactions.open(other._cluster, place.name("stranger"))
+    await stranger._producer.begin_transaction()
+    await (await stranger._producer.send(topic, b"unfinished", partition=0))
+    try:
+        before = await log._cluster._offsets(topic, "test", (cluster.LATEST, READ_UNCOMMITTED))
+        with pytest.raises(Unavailable, match=r"KAFKA-20734.*runbook"):
+            await log.claim(shard)
+        with pytest.raises(Unavailable):
+            await other.claim(shard)
+        after = await log._cluster._offsets(topic, "test", (cluster.LATEST, READ_UNCOMMITTED))
+        assert after == before, "something was written behind a transaction that hangs"
+    finally:
+        await stranger._producer.abort_transaction()
+        await stranger.close()
+    assert dict((await log.claim(shard)).state) == {"kept": b"1"}

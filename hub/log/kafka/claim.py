@@ -3,6 +3,7 @@
 Taking one, in this order; the order is what makes it safe:
 
 1. start the producer of `comity-<shard>`: the brokers fence the holder before and end its open transaction
+   everywhere; see that they did, for some do not (docs/decisions/0016), and the next commit would end it as its own
 2. write a *barrier* into the shard's state topic: whatever the holder before committed stands in front of it
 3. read the state topic up to exactly that barrier: state and positions
 
@@ -59,6 +60,7 @@ class KafkaClaim:
         limits = await cluster.limit(topic)
         transactions = await Transactions.open(cluster, f"comity-{shard.name}")
         try:
+            await check_ended(cluster, topic)
             barrier = encode(topic, Record(b"", BARRIER))
             [epoch] = (await transactions.commit({topic: [barrier]}, limits, None))[topic]
             state, positions, held = await restore(cluster, topic, epoch)
@@ -189,6 +191,22 @@ class KafkaClaim:
         """What is seen here is soon old: only the brokers' fencing protects."""
         if self._over is not None:
             raise type(self._over)(*self._over.args)
+
+
+async def check_ended(cluster: Cluster, topic: str) -> None:
+    """Unavailable when a transaction of the holder before is still open, although the brokers say that it has ended.
+
+    Its end cannot be told from here, and a commit of ours, by the same producer id, would commit what it wrote to the
+    topics of that commit and to no others. So nothing is written until somebody has ended it.
+    """
+    at = await cluster.undecided(topic, lane=topic)
+    if at is not None:
+        told = (
+            f"{cluster.address}: a transaction in {topic} at offset {at} was ended without its marker (KAFKA-20734); "
+            "nothing is routed by it until it is aborted: see the runbook on hanging transactions"
+        )
+        logger.error("a transaction hangs", topic=topic, offset=at, issue="KAFKA-20734")
+        raise Unavailable(told)
 
 
 async def restore(cluster: Cluster, topic: str, barrier: int) -> tuple[State, dict[str, int], int]:

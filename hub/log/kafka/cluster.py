@@ -20,7 +20,7 @@ from typing import TypeVar
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
 from aiokafka.errors import (
     KafkaError,
     OffsetOutOfRangeError,
@@ -230,19 +230,30 @@ class Cluster:
 
     async def bounds(self, topic: str, *, lane: str = "read") -> tuple[int, int]:
         """The first offset that is kept, and the last stable one: what is before it is decided."""
+        first, stable = await self._offsets(topic, lane, (EARLIEST, READ_COMMITTED), (LATEST, READ_COMMITTED))
+        return first, stable
 
-        async def ask(node: int, share: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-            bounds = []
-            for moment in (EARLIEST, LATEST):
-                request = OffsetRequest(-1, READ_COMMITTED, [(topic, [(0, moment)])])
+    async def undecided(self, topic: str, *, lane: str) -> int | None:
+        """The offset from which on a transaction of the topic is not ended; None when all are."""
+        # In this order: what ends meanwhile is not taken for open.
+        end, stable = await self._offsets(topic, lane, (LATEST, READ_UNCOMMITTED), (LATEST, READ_COMMITTED))
+        return stable if stable < end else None
+
+    async def _offsets(self, topic: str, lane: str, *moments: tuple[int, int]) -> list[int]:
+        """One for each moment and isolation level, asked one after the other; 0 when there is no such topic."""
+
+        async def ask(node: int, share: Mapping[str, int]) -> dict[str, list[int]]:
+            offsets = []
+            for moment, isolation in moments:
+                request = OffsetRequest(-1, isolation, [(topic, [(0, moment)])])
                 answer = await self._client.send(node, request, group=lane)
                 [(_, [(_, code, _, offset, *_)])] = answer.topics
                 if code:
                     raise for_code(code)(topic)
-                bounds.append(offset)
-            return dict.fromkeys(share, (bounds[0], bounds[1]))
+                offsets.append(offset)
+            return dict.fromkeys(share, offsets)
 
-        return (await self._on_leaders({topic: 0}, ask)).get(topic, (0, 0))
+        return (await self._on_leaders({topic: 0}, ask)).get(topic, [0] * len(moments))
 
     async def _on_leaders(
         self, wanted: Mapping[str, int], ask: Callable[[int, Mapping[str, int]], Awaitable[dict[str, T]]]
