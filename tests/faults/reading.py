@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 
 T = TypeVar("T")
 STATE = "comity.state."
+TRIES = 5
 PATIENCE = 60.0  # seconds a committed end may take to come: the longest transaction, and a broker that restarts
 
 
@@ -91,12 +92,13 @@ class Observer:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Again, while there may be no broker."""
-    deadline = time.monotonic() + PATIENCE
+    """Again, while there may be no broker. StuckError when there is none for long: one call may use up PATIENCE alone."""
+    deadline, tries = time.monotonic() + PATIENCE, 0
     while True:
         try:
             return call()
-        except (KafkaError, KeyError):
-            if time.monotonic() > deadline:
-                raise
+        except (KafkaError, KeyError) as error:
+            tries += 1
+            if tries > TRIES and time.monotonic() > deadline:
+                raise StuckError(f"the broker does not answer: {error}") from error
             time.sleep(0.5)
