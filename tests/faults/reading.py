@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 
 T = TypeVar("T")
 STATE = "comity.state."
-TRIES = 5
+TRIES = 5  # at least, however long each takes
 PATIENCE = 60.0  # seconds a committed end may take to come: the longest transaction, and a broker that restarts
 
 

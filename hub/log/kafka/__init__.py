@@ -1,4 +1,4 @@
-"""The log on Apache Kafka, for a hub on several machines: aiokafka 0.14 against brokers from 3.8 on.
+"""The log on Apache Kafka, for a hub on several machines: aiokafka 0.14 tested with brokers of 4.2.
 
 `KafkaLog` is the port of `hub.log`; the other modules are its parts:
 
