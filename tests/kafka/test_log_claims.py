@@ -196,8 +196,11 @@ async def test_positions_are_in_the_state_topic_and_in_no_group(place: Place) ->
     assert values(await (await again.claim(shard)).batch(wait=5)) == [b"1", b"2", b"3"]
 
 
-async def test_a_shard_whose_state_holds_a_hanging_transaction_is_not_taken(place: Place) -> None:
+async def test_a_shard_whose_state_holds_a_hanging_transaction_is_not_taken(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What some brokers leave behind (docs/decisions/0016) is made by another producer here: it looks the same."""
+    monkeypatch.setattr(claims, "HANGS_SECONDS", 1.0)
     log, other = await place.open(), await place.open()
     shard, _, _ = await place.shard(log)
     topic = claims.state_topic(shard)

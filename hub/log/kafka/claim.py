@@ -14,6 +14,7 @@ producer is discarded and the claim is over: how that transaction ended is what 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ logger = structlog.get_logger(__name__)
 
 STATE_TOPICS = "comity.state."
 RESTORE_BYTES = 4 * 1_048_576
+HANGS_SECONDS = 35.0  # of an open transaction: the brokers abort those of the living after 20 s, when they look
+PAUSE = 0.02
 
 
 class KafkaClaim:
@@ -194,19 +197,21 @@ class KafkaClaim:
 
 
 async def check_ended(cluster: Cluster, topic: str) -> None:
-    """Unavailable when a transaction of the holder before is still open, although the brokers say that it has ended.
+    """Unavailable when a transaction of the holder before stays open, although the brokers say that it has ended.
 
     Its end cannot be told from here, and a commit of ours, by the same producer id, would commit what it wrote to the
-    topics of that commit and to no others. So nothing is written until somebody has ended it.
+    topics of that commit and to no others. So nothing is written until somebody has ended it. A rival that has started
+    behind us has one open too, which ends: then our own first commit is fenced.
     """
-    at = await cluster.undecided(topic, lane=topic)
-    if at is not None:
-        told = (
-            f"{cluster.address}: a transaction in {topic} at offset {at} was ended without its marker (KAFKA-20734); "
-            "nothing is routed by it until it is aborted: see the runbook on hanging transactions"
-        )
-        logger.error("a transaction hangs", topic=topic, offset=at, issue="KAFKA-20734")
-        raise Unavailable(told)
+    deadline = time.monotonic() + HANGS_SECONDS
+    while (at := await cluster.undecided(topic, lane=topic)) is not None:
+        if time.monotonic() > deadline:
+            logger.error("a transaction hangs", topic=topic, offset=at, issue="KAFKA-20734")
+            raise Unavailable(
+                f"{cluster.address}: a transaction in {topic} at offset {at} was ended without its marker (KAFKA-20734); "
+                "nothing is routed by it until it is aborted: see the runbook on hanging transactions"
+            )
+        await asyncio.sleep(PAUSE)
 
 
 async def restore(cluster: Cluster, topic: str, barrier: int) -> tuple[State, dict[str, int], int]:
