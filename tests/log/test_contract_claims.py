@@ -392,7 +392,7 @@ async def test_a_released_claim_is_over(log, shard):
 
 async def test_rivals_for_one_shard_move_each_record_once(log, shard, source, out, place):
     """Three clients claim, work, and take the shard from one another at random; a number in the state counts along."""
-    total, rng = 120, random.Random(5)
+    total, rng = 240, random.Random(5)
     await asyncio.gather(*(log.append(source, Record(b"%d" % n)) for n in range(total)))
     fenced = 0
 
@@ -401,7 +401,7 @@ async def test_rivals_for_one_shard_move_each_record_once(log, shard, source, ou
         while True:
             claim = await client.claim(shard)
             try:
-                for _ in range(rng.randrange(1, 5)):
+                for _ in range(rng.randrange(8, 20)):
                     batch = await claim.batch(rng.randrange(1, 6))
                     await asyncio.sleep(rng.random() / 200)
                     count = int(claim.state.get("moved", b"0")) + len(batch)
